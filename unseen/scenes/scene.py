@@ -1,0 +1,63 @@
+"""The interface of every scene representation."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unseen.geometry.cameras import Cameras
+from unseen.rendering.rendering import Rendering
+
+
+class Scene(abc.ABC):
+    """A 3D scene that renders itself; it may hold a batch of scenes.
+
+    `shape` is the batch shape: () for one scene, (batch,) for several. Cameras that
+    are given to `render` carry that shape and then one more axis, the views.
+    """
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The batch shape."""
+
+    @abc.abstractmethod
+    def __getitem__(self, index: int) -> Scene:
+        """One scene of a batch."""
+
+    @abc.abstractmethod
+    def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
+        """Render at `cameras` (*batch view) into images of (height, width) `size`.
+
+        Deterministic: the same call gives the same pixels.
+        """
+
+    @abc.abstractmethod
+    def bounds(self) -> Float[Tensor, "2 3"]:
+        """Lower and upper corner of a world box that holds all matter."""
+
+    @abc.abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors that define the scene, by name (for saving)."""
+
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The JSON-serialisable rest: with `tensors`, what `from_state` needs."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_state(cls, tensors: dict[str, Tensor], config: dict[str, Any]) -> Scene:
+        """Rebuild a scene that renders identically."""
+
+
+class FieldScene(Scene):
+    """A scene that can be asked for density and colour at any world point."""
+
+    @abc.abstractmethod
+    def evaluate(
+        self, points: Float[Tensor, "*batch point 3"]
+    ) -> tuple[Float[Tensor, "*batch point"], Float[Tensor, "*batch point 3"]]:
+        """Density (>= 0, per world unit of length) and colour in [0, 1] at points."""
