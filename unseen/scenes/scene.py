@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unseen.geometry.cameras import Cameras
 from unseen.rendering.rendering import Rendering
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelRendering:
+    """A rendering of chosen pixels; the entries mean what those of `Rendering` do."""
+
+    color: Float[Tensor, "*batch ray 3"]
+    depth: Float[Tensor, "*batch ray"]
+    opacity: Float[Tensor, "*batch ray"]
+    features: Float[Tensor, "*batch ray feature"] | None = None
+    extras: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class Scene(abc.ABC):
@@ -33,6 +46,22 @@ class Scene(abc.ABC):
         """Render at `cameras` (*batch view) into images of (height, width) `size`.
 
         Deterministic: the same call gives the same pixels.
+        """
+
+    @abc.abstractmethod
+    def render_pixels(
+        self,
+        cameras: Cameras,
+        size: tuple[int, int],
+        pixels: Int[Tensor, "*batch ray"],
+        generator: torch.Generator | None = None,
+    ) -> PixelRendering:
+        """Render some pixels, differentiably, as training does.
+
+        `pixels` are flat indices (row * width + column) into images of `size`, with
+        the cameras' batch shape. With a generator, samples along rays are jittered.
+        `extras` of the result holds, by name, what a representation's own
+        regularisers need (its documentation says what).
         """
 
     @abc.abstractmethod

@@ -1,0 +1,81 @@
+"""The interface between DFM and a scene representation."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from unseen.geometry.cameras import Cameras
+from unseen.geometry.views import Views
+from unseen.scenes.scene import Scene
+
+
+class ContextState(abc.ABC):
+    """What is known of the context views: everything that does not depend on t.
+
+    Computed once per trajectory; batched over scenes on its first axis.
+    """
+
+    @abc.abstractmethod
+    def select(self, index: Int[Tensor, "selected"]) -> ContextState:
+        """Pick (and repeat) entries of the batch axis."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """The deterministic rendering of the context at the target cameras.
+
+    `maps` is what the target encoder reads beside the noisy image; `color` (in
+    [0, 1]) and `opacity` are its supervised part, at the size they were rendered.
+    """
+
+    maps: Float[Tensor, "batch view channel height width"]
+    color: Float[Tensor, "batch view 3 height width"]
+    opacity: Float[Tensor, "batch view height width"]
+
+    def select(self, index: Int[Tensor, "selected"]) -> Condition:
+        """Pick (and repeat) entries of the batch axis."""
+        return Condition(self.maps[index], self.color[index], self.opacity[index])
+
+
+class SceneModel(nn.Module, abc.ABC):
+    """Amortised reconstruction from clean context views and noisy target views.
+
+    Images are in [-1, 1] here (the diffused range). All cameras are in one world
+    frame per scene; implementations must not depend on the choice of that frame.
+    """
+
+    @abc.abstractmethod
+    def encode_context(self, images: Views) -> ContextState:
+        """Encode clean context views (batch, view), at t = 0."""
+
+    @abc.abstractmethod
+    def deterministic(self, context: ContextState) -> Scene:
+        """The scenes (batch,) that the context alone predicts: a posterior mean."""
+
+    @abc.abstractmethod
+    def condition(
+        self,
+        context: ContextState,
+        cameras: Cameras,
+        size: tuple[int, int],
+        generator: torch.Generator | None = None,
+    ) -> Condition:
+        """Render the deterministic scene at the target cameras (batch, view)."""
+
+    @abc.abstractmethod
+    def joint(
+        self,
+        context: ContextState,
+        noisy: Views,
+        condition: Condition,
+        t: Float[Tensor, "batch"],
+    ) -> Scene:
+        """The scenes (batch,) of the context and of noisy target views (batch, view).
+
+        `t` is the noise level in [0, 1] of the target views.
+        """
