@@ -1,0 +1,63 @@
+"""Guidance of a denoiser, in x_0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Denoise = Callable[
+    [Float[Tensor, "batch *rest"], Float[Tensor, "batch"]],
+    Float[Tensor, "batch *rest"],
+]
+
+
+def classifier_free(
+    conditional: Float[Tensor, "*shape"],
+    unconditional: Float[Tensor, "*shape"],
+    scale: float,
+) -> Float[Tensor, "*shape"]:
+    """u + scale (c - u) (Ho & Salimans 2022): 1 is the conditional estimate.
+
+    At one x_t and t, x_0, eps and v depend linearly on each other, so this combines
+    any of the three alike.
+    """
+    return unconditional + scale * (conditional - unconditional)
+
+
+def guided_denoise(denoise_both: Denoise, scale: float) -> Denoise:
+    """A guided denoiser that evaluates both branches as one batch.
+
+    `denoise_both` receives x_t and t twice over (2 * batch entries): it must treat
+    the first half as conditional and the second half as unconditional.
+    """
+
+    def denoise(
+        x_t: Float[Tensor, "batch *rest"], t: Float[Tensor, "batch"]
+    ) -> Float[Tensor, "batch *rest"]:
+        both = denoise_both(torch.cat([x_t, x_t]), torch.cat([t, t]))
+        return classifier_free(*both.chunk(2), scale)
+
+    return denoise
+
+
+def dynamic_threshold(
+    x_0: Float[Tensor, "batch *rest"], percentile: float = 0.95
+) -> Float[Tensor, "batch *rest"]:
+    """Bring an estimate back to [-1, 1] (Imagen, Saharia et al. 2022, section 2.3).
+
+    s is the given quantile (0 .. 1) of |x_0| within each sample, at least 1; the
+    result is x_0 clamped to [-s, s] and divided by s.
+    """
+    if not 0 <= percentile <= 1:
+        raise ValueError(f"percentile must lie in [0, 1], it is {percentile}.")
+    # Sample by sample, since `quantile` refuses more than 2^24 elements at once.
+    size = [
+        torch.quantile(sample.detach().abs().float().flatten(), percentile)
+        for sample in x_0
+    ]
+    limit = torch.stack(size).clamp(min=1).to(x_0.dtype)
+    limit = limit.reshape(-1, *[1] * (x_0.ndim - 1))
+    return torch.maximum(torch.minimum(x_0, limit), -limit) / limit

@@ -1,0 +1,80 @@
+"""Grids of noise levels for samplers: decreasing, float64, on the CPU."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unseen.diffusion.schedule import Schedule
+
+
+def times_uniform(
+    steps: int, t_start: float = 1.0, t_end: float = 0.0
+) -> Float[Tensor, "step+1"]:
+    """`steps` equal steps of t.
+
+    On a table of N integer steps this is N, N - N / steps .. 0 (as t = (i + 1) / N),
+    DFM's and the DDIM paper's table when `steps` divides N.
+    """
+    _check(steps, t_start, t_end)
+    return torch.linspace(t_start, t_end, steps + 1, dtype=torch.float64)
+
+
+def times_log_snr(
+    steps: int, schedule: Schedule, t_start: float = 1.0, t_last: float = 1e-3
+) -> Float[Tensor, "step+1"]:
+    """`steps` times uniform in log-SNR from `t_start` to `t_last`, then 0."""
+    _check(steps, t_start, t_last)
+    ends = schedule.log_snr(torch.tensor([t_start, t_last], dtype=torch.float64))
+    _check_finite(ends)
+    return _grid(schedule, ends, torch.lerp(ends[0], ends[1], _shares(steps)))
+
+
+def times_karras(
+    steps: int,
+    schedule: Schedule,
+    t_start: float = 1.0,
+    t_last: float = 1e-3,
+    rho: float = 7.0,
+) -> Float[Tensor, "step+1"]:
+    """Karras et al. 2022, Eq. 5: (sigma / alpha)^(1 / rho) uniform, then 0.
+
+    `steps` times from `t_start` to `t_last`, then 0. On `EDMSchedule` the defaults
+    are the paper's grid, from sigma_max to sigma_min and 0.
+    """
+    _check(steps, t_start, t_last)
+    ends = schedule.log_snr(torch.tensor([t_start, t_last], dtype=torch.float64))
+    _check_finite(ends)
+    # (sigma / alpha)^(1 / rho) = exp(-log_snr / (2 rho)).
+    roots = torch.exp(-ends / (2 * rho))
+    root = torch.lerp(roots[0], roots[1], _shares(steps))
+    return _grid(schedule, ends, -2 * rho * root.log())
+
+
+def _shares(steps: int) -> Float[Tensor, "step"]:
+    return torch.linspace(0, 1, steps, dtype=torch.float64)
+
+
+def _grid(
+    schedule: Schedule, ends: Float[Tensor, "2"], log_snr: Float[Tensor, "step"]
+) -> Float[Tensor, "step+1"]:
+    # Rounding must not leave the range that the ends span.
+    log_snr = log_snr.clamp(ends[0], ends[1])
+    times = schedule.t_from_log_snr(log_snr)
+    return torch.cat([times, torch.zeros_like(times[:1])])
+
+
+def _check(steps: int, t_start: float, t_end: float) -> None:
+    if steps < 1:
+        raise ValueError(f"A sampler needs at least 1 step, not {steps}.")
+    if not 0 <= t_end < t_start <= 1:
+        raise ValueError(f"Need 0 <= end < start <= 1, not {t_start} to {t_end}.")
+
+
+def _check_finite(ends: Float[Tensor, "2"]) -> None:
+    if not ends.isfinite().all():
+        raise ValueError(
+            "The log-SNR is infinite at an end of the grid: start or end strictly "
+            "inside of (0, 1)."
+        )
