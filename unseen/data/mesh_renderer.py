@@ -1,0 +1,309 @@
+"""Path trace meshes with Mitsuba: colour, exact coverage, exact depth.
+
+Mitsuba's `scalar_rgb` variant runs wherever its wheel installs. The variants that
+compile kernels abort the whole process where their compiler is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+
+from unseen.data.meshes import (
+    Array,
+    Material,
+    MeshError,
+    Surface,
+    linear_to_srgb,
+    srgb_to_linear,
+)
+from unseen.errors import UserError
+from unseen.geometry.cameras import Cameras
+from unseen.geometry.projection import world_to_camera
+from unseen.geometry.views import Views
+
+TEXTURE_SIZE = 1024
+"""Larger textures are reduced to this side: no view here could show more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lighting:
+    """A constant sky and one sun, both white and fixed in the world.
+
+    A white matte surface that sees the whole sky shines with `sky`, plus up to `sun`
+    where it faces the sun. The defaults add up to 1, so that nothing is blown out and
+    colours look like their textures.
+    """
+
+    sky: float = 0.6
+    sun: float = 0.4
+    sun_direction: tuple[float, float, float] = (0.45, -0.55, 0.70)
+
+
+def load_mitsuba() -> Any:
+    """Mitsuba in its scalar variant; `UserError` if it is not installed."""
+    try:
+        mitsuba = importlib.import_module("mitsuba")
+    except ImportError as error:
+        raise UserError(
+            "Rendering meshes needs mitsuba: run `pip install unseen[meshes]`."
+        ) from error
+    if mitsuba.variant() != "scalar_rgb":
+        mitsuba.set_variant("scalar_rgb")
+    mitsuba.set_log_level(mitsuba.LogLevel.Error)
+    return mitsuba
+
+
+class MeshRenderer:
+    """Renders one object, its scene loaded once for all views.
+
+    All surfaces are matte (Lambert) and two-sided, metals too: a base colour that
+    looks the same from everywhere, where a mirror would show a black room. Light
+    bounces up to three times. The same arguments and seed give the same pixels.
+    """
+
+    def __init__(
+        self, surfaces: Sequence[Surface], lighting: Lighting | None = None
+    ) -> None:
+        self._mitsuba = load_mitsuba()
+        self._meshes = [self._mesh(surface) for surface in surfaces]
+        # Rays pass only through these, which matters for depth.
+        self._has_holes = any(not surface.material.opaque for surface in surfaces)
+        self._scene = self._mitsuba.load_dict(
+            {"type": "scene", **self._lights(lighting or Lighting())}
+            | {f"mesh_{i}": mesh for i, mesh in enumerate(self._meshes)}
+        )
+        self._color = self._mitsuba.load_dict(
+            {"type": "path", "max_depth": 4, "hide_emitters": True}
+        )
+        self._position = self._mitsuba.load_dict(
+            {"type": "aov", "aovs": "hit:position,hit:depth"}
+        )
+
+    def render(
+        self,
+        cameras: Cameras,
+        size: tuple[int, int],
+        samples: int = 64,
+        seed: int = 0,
+        with_depth: bool = True,
+    ) -> Views:
+        """Render at `cameras` (view); `size` is (height, width) in pixels.
+
+        `images` are sRGB over white: `color * mask + 1 - mask`, where `color` is the
+        mean of the object's light in the pixel, tone mapped. `masks` is the coverage
+        of the pixel, from `samples` rays. `depths` is exact at the pixel's centre: z
+        in the camera frame, 0 where the centre's ray hits nothing.
+
+        Raises `UserError` for cameras that Mitsuba's sensor has no word for: skewed,
+        or with pixels that are not square.
+        """
+        images, masks, depths = [], [], []
+        with self._one_thread():
+            for index in range(len(cameras)):
+                camera = cameras[index]
+                color, mask = self._shade(camera, size, samples, seed + index)
+                images.append(color * mask + (1 - mask))
+                masks.append(mask[0])
+                if with_depth:
+                    depths.append(self._measure(camera, size))
+        return Views(
+            torch.from_numpy(np.stack(images)),
+            cameras,
+            torch.from_numpy(np.stack(masks)),
+            torch.from_numpy(np.stack(depths)) if with_depth else None,
+        )
+
+    def _shade(
+        self, camera: Cameras, size: tuple[int, int], samples: int, seed: int
+    ) -> tuple[Float[Array, "3 height width"], Float[Array, "1 height width"]]:
+        """sRGB colour (not multiplied by coverage) and coverage."""
+        sampler = {"type": "multijitter", "sample_count": samples}
+        sensor = self._sensor(camera, size, sampler, "rgba")
+        image = self._mitsuba.render(
+            self._scene, sensor=sensor, integrator=self._color, seed=seed
+        )
+        image = np.asarray(image, np.float32).transpose(2, 0, 1)
+        mask = np.clip(image[3:], 0, 1)
+        # The film holds the light of the rays that hit, divided by all rays.
+        return linear_to_srgb(image[:3] / np.maximum(mask, 1e-6)), mask
+
+    def _measure(
+        self, camera: Cameras, size: tuple[int, int]
+    ) -> Float[Array, "height width"]:
+        """Depth along the rays through the pixel centres."""
+        sampler = {"type": "stratified", "sample_count": 1, "jitter": False}
+        sensor = self._sensor(camera, size, sampler, "rgb")
+        hits = self._mitsuba.render(
+            self._scene, sensor=sensor, integrator=self._position
+        )
+        hits = np.array(hits, np.float32)
+        points = torch.from_numpy(hits[..., :3].reshape(-1, 3))
+        depth = world_to_camera(camera, points)[:, 2].numpy().reshape(size)
+        depth = np.where(hits[..., 3] > 0, depth, 0).astype(np.float32)
+        if self._has_holes:
+            self._look_through(depth, camera, size)
+        return depth
+
+    def _look_through(
+        self, depth: Float[Array, "height width"], camera: Cameras, size: tuple[int, int]
+    ) -> None:
+        """Replace depths of points that are less than half opaque by what is behind."""
+        mitsuba = self._mitsuba
+        sampler = {"type": "stratified", "sample_count": 1, "jitter": False}
+        sensor = self._sensor(camera, size, sampler, "rgb")
+        height, width = size
+        context = mitsuba.BSDFContext()
+        for row, column in zip(*np.nonzero(depth), strict=True):
+            at = mitsuba.Point2f((column + 0.5) / width, (row + 0.5) / height)
+            ray, _ = sensor.sample_ray(0.0, 0.5, at, mitsuba.Point2f(0.5))
+            depth[row, column] = 0
+            while (hit := self._scene.ray_intersect(ray)).is_valid():
+                bsdf = hit.bsdf()
+                through = bsdf.eval_null_transmission(hit, True)[0]
+                if through <= 0.5:
+                    point = torch.tensor([list(hit.p)], dtype=torch.float32)
+                    depth[row, column] = float(world_to_camera(camera, point)[0, 2])
+                    break
+                ray = hit.spawn_ray(ray.d)
+        del context
+
+    def _sensor(
+        self,
+        camera: Cameras,
+        size: tuple[int, int],
+        sampler: dict[str, Any],
+        pixel_format: str,
+    ) -> Any:
+        height, width = size
+        intrinsics = camera.intrinsics.double()
+        focal = intrinsics.diagonal()[:2] * torch.tensor([width, height])
+        skewed = abs(float(intrinsics[0, 1])) > 1e-6
+        if skewed or abs(float(focal[0] / focal[1]) - 1) > 1e-4:
+            raise UserError("Meshes render with square, unskewed pixels only.")
+        # Mitsuba's camera has x to the left and y up.
+        to_world = camera.extrinsics.double().numpy() @ np.diag([-1.0, -1, 1, 1])
+        return self._mitsuba.load_dict(
+            {
+                "type": "perspective",
+                "fov_axis": "x",
+                "fov": math.degrees(2 * math.atan(0.5 / float(intrinsics[0, 0]))),
+                "principal_point_offset_x": 0.5 - float(intrinsics[0, 2]),
+                "principal_point_offset_y": 0.5 - float(intrinsics[1, 2]),
+                "near_clip": 1e-3,
+                "far_clip": 1e4,
+                "to_world": self._mitsuba.ScalarTransform4f(to_world),
+                "sampler": sampler,
+                "film": {
+                    "type": "hdrfilm",
+                    "width": width,
+                    "height": height,
+                    "pixel_format": pixel_format,
+                    "component_format": "float32",
+                    "rfilter": {"type": "box"},
+                },
+            }
+        )
+
+    def _lights(self, lighting: Lighting) -> dict[str, Any]:
+        lights: dict[str, Any] = {
+            "sky": {
+                "type": "constant",
+                "radiance": {"type": "rgb", "value": lighting.sky},
+            }
+        }
+        if lighting.sun > 0:
+            lights["sun"] = {
+                "type": "directional",
+                "direction": [-x for x in lighting.sun_direction],
+                # A Lambert surface reflects irradiance / pi.
+                "irradiance": {"type": "rgb", "value": lighting.sun * math.pi},
+            }
+        return lights
+
+    def _mesh(self, surface: Surface) -> Any:
+        mitsuba = self._mitsuba
+        properties = mitsuba.Properties()
+        properties["bsdf"] = mitsuba.load_dict(self._bsdf(surface))
+        properties["face_normals"] = surface.normals is None
+        mesh = mitsuba.Mesh(
+            surface.material.name or "surface",
+            len(surface.vertices),
+            len(surface.faces),
+            has_vertex_normals=surface.normals is not None,
+            has_vertex_texcoords=surface.uv is not None,
+            props=properties,
+        )
+        values = mitsuba.traverse(mesh)
+        values["vertex_positions"] = surface.vertices.astype(np.float32).ravel()
+        values["faces"] = surface.faces.astype(np.uint32).ravel()
+        if surface.normals is not None:
+            values["vertex_normals"] = surface.normals.astype(np.float32).ravel()
+        if surface.uv is not None:
+            values["vertex_texcoords"] = surface.uv.astype(np.float32).ravel()
+        values.update()
+        if surface.colors is not None:
+            tint = np.asarray(surface.material.color[:3])
+            colors = np.clip(surface.colors * tint, 0, 1).astype(np.float32)
+            mesh.add_attribute("vertex_color", 3, colors.ravel())
+        return mesh
+
+    def _bsdf(self, surface: Surface) -> dict[str, Any]:
+        material = surface.material
+        alpha: Any = material.color[3]
+        if surface.uv is not None and material.texture is not None:
+            reflectance, alpha = self._texture(material)
+        elif surface.colors is not None:
+            reflectance = {"type": "mesh_attribute", "name": "vertex_color"}
+        else:
+            shine = np.clip(np.add(material.color[:3], material.emission), 0, 1)
+            reflectance = {"type": "rgb", "value": [float(x) for x in shine]}
+        matte = {"type": "diffuse", "reflectance": reflectance}
+        matte = {"type": "twosided", "bsdf": matte}
+        if material.opaque:
+            return matte
+        return {"type": "mask", "opacity": alpha, "bsdf": matte}
+
+    def _texture(self, material: Material) -> tuple[dict[str, Any], Any]:
+        """Base colour and opacity as linear bitmaps."""
+        assert material.texture is not None
+        image = material.texture
+        if max(image.size) > TEXTURE_SIZE:
+            image = image.copy()
+            image.thumbnail((TEXTURE_SIZE, TEXTURE_SIZE), Image.Resampling.BOX)
+        pixels = np.asarray(image.convert("RGBA"))
+        table = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
+        factor = np.asarray(material.color, np.float32)
+        color = table[pixels[..., :3]] * factor[:3] + np.float32(material.emission)
+        alpha = pixels[..., 3:].astype(np.float32) / 255 * factor[3]
+        if material.cutoff is not None:
+            alpha = (alpha >= material.cutoff).astype(np.float32)
+        opacity = material.color[3] if material.opaque else self._bitmap(alpha)
+        return self._bitmap(np.clip(color, 0, 1)), opacity
+
+    def _bitmap(self, pixels: Float[Array, "height width channel"]) -> dict[str, Any]:
+        bitmap = self._mitsuba.Bitmap(np.ascontiguousarray(pixels))
+        return {"type": "bitmap", "bitmap": bitmap, "raw": True}
+
+    @contextlib.contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        """Render in one thread: the job's workers share out the cores."""
+        drjit = importlib.import_module("drjit")
+        before = drjit.thread_count()
+        drjit.set_thread_count(1)
+        try:
+            yield
+        finally:
+            drjit.set_thread_count(before)
+
+
+__all__ = ["Lighting", "MeshError", "MeshRenderer", "load_mitsuba"]
