@@ -38,7 +38,8 @@ def guided_denoise(denoise_both: Denoise, scale: float) -> Denoise:
         x_t: Float[Tensor, "batch *rest"], t: Float[Tensor, "batch"]
     ) -> Float[Tensor, "batch *rest"]:
         both = denoise_both(torch.cat([x_t, x_t]), torch.cat([t, t]))
-        return classifier_free(*both.chunk(2), scale)
+        conditional, unconditional = both.chunk(2)
+        return classifier_free(conditional, unconditional, scale)
 
     return denoise
 

@@ -17,9 +17,8 @@ every step with the state that entered it and the estimate that was made of it.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, final
 
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor
 from unseen.diffusion.guidance import Denoise
 from unseen.diffusion.noise import Noise, PerSampleNoise, get_noise
 from unseen.diffusion.schedule import Schedule
+from unseen.diffusion.steps import Step, get_scales, get_steps, t_like
 from unseen.diffusion.times import times_karras, times_log_snr, times_uniform
 
 __all__ = [
@@ -65,28 +65,11 @@ class Churn:
     scale: float = 1.0
 
 
-@dataclasses.dataclass(frozen=True)
-class _Step:
-    """One step from t to t_next. alpha_next is never 0, nor is sigma."""
-
-    t: float
-    alpha: float
-    sigma: float
-    t_next: float
-    alpha_next: float
-    sigma_next: float
-
-    @property
-    def decay(self) -> float:
-        """exp(-h), h > 0 the gain in log(alpha / sigma); 0 where h is infinite."""
-        return (self.sigma_next / self.sigma) * (self.alpha / self.alpha_next)
-
-
 def initial_state(
     eps: Float[Tensor, "batch *rest"], schedule: Schedule, t_start: float = 1.0
 ) -> Float[Tensor, "batch *rest"]:
     """The state of pure noise at `t_start`: sigma(t_start) eps."""
-    return eps * _scales(schedule, [t_start])[0][1]
+    return eps * get_scales(schedule, [t_start])[0][1]
 
 
 def ddim(
@@ -105,8 +88,8 @@ def ddim(
     `eta` = 0 is deterministic, 1 is ancestral sampling.
     """
     draw = get_noise(generator, noise)
-    for index, step in enumerate(_steps(schedule, times)):
-        x_0 = denoise(x_t, _t_like(step.t, x_t))
+    for index, step in enumerate(get_steps(schedule, times)):
+        x_0 = denoise(x_t, t_like(step.t, x_t))
         eps = (x_t - step.alpha * x_0) / step.sigma
         # Eq. 16 for any alpha and sigma; 1 - decay^2 = 1 - SNR / SNR_next.
         std = eta * step.sigma_next * math.sqrt(1 - step.decay**2)
@@ -136,8 +119,8 @@ def ancestral(
     `ddim` with eta = 1. On `LogSNRSchedule` it is 3DiM's sampler.
     """
     draw = get_noise(generator, noise)
-    for index, step in enumerate(_steps(schedule, times)):
-        x_0 = denoise(x_t, _t_like(step.t, x_t))
+    for index, step in enumerate(get_steps(schedule, times)):
+        x_0 = denoise(x_t, t_like(step.t, x_t))
         fresh = 1 - step.decay**2
         x_next = step.alpha_next * fresh * x_0
         x_next = x_next + step.decay * step.sigma_next / step.sigma * x_t
@@ -166,10 +149,10 @@ def euler(
     Order 1. Without churn each step is a step of `ddim` with eta = 0.
     """
     draw = get_noise(generator, noise)
-    steps = _steps(schedule, times)
+    steps = get_steps(schedule, times)
     for index, step in enumerate(steps):
         x_t, step = _add_churn(x_t, step, schedule, churn, len(steps), draw)
-        x_0 = denoise(x_t, _t_like(step.t, x_t))
+        x_0 = denoise(x_t, t_like(step.t, x_t))
         x_next = _first_order(x_t, x_0, step)
         if on_step is not None:
             on_step(index, x_t, x_0)
@@ -183,7 +166,7 @@ def heun(
     schedule: Schedule,
     times: Float[Tensor, "time"],
     *,
-    trapezoid: Literal["eps", "x_0"] = "eps",
+    interpolate: Literal["eps", "x_0"] = "eps",
     churn: Churn | None = None,
     generator: torch.Generator | None = None,
     noise: Noise | None = None,
@@ -191,24 +174,25 @@ def heun(
 ) -> Float[Tensor, "batch *rest"]:
     """Heun steps of the probability-flow ODE (EDM, Alg. 1; with churn Alg. 2).
 
-    Order 2; two evaluations a step, one in a step to sigma = 0. In which quantity
-    the trapezoid rule is taken matters when steps are large: "eps" against
-    sigma / alpha is EDM's, and wants a grid such as `times_karras`; "x_0" against
-    alpha / sigma is bounded, so it also bears steps from sigma / alpha near infinity
-    (uniform times on a cosine or flow schedule).
+    Order 2; two evaluations a step, one in a step to sigma = 0. `interpolate` names
+    the estimate that is linear within a step: "eps", in sigma / alpha, is EDM's
+    trapezoid rule and wants a grid such as `times_karras`; "x_0", in log-SNR, is
+    bounded, so it bears large steps too, such as the first of uniform times on the
+    cosine and log-SNR schedules, where sigma / alpha falls from 20,000 to 30.
     """
     draw = get_noise(generator, noise)
-    steps = _steps(schedule, times)
+    steps = get_steps(schedule, times)
     for index, step in enumerate(steps):
         x_t, step = _add_churn(x_t, step, schedule, churn, len(steps), draw)
-        x_0 = denoise(x_t, _t_like(step.t, x_t))
+        x_0 = denoise(x_t, t_like(step.t, x_t))
         x_next = _first_order(x_t, x_0, step)
-        # The step to sigma = 0 is first order (EDM, Alg. 1, line 7), and so is the
-        # one from alpha = 0, where eps has no second value to average.
+        # To sigma = 0 (as in Alg. 1) and from alpha = 0 the gain is infinite: these
+        # steps stay first order.
         if step.decay > 0:
-            change = denoise(x_next, _t_like(step.t_next, x_t)) - x_0
-            by_eps = trapezoid == "eps"
-            weight = (1 / step.decay - 1) / 2 if by_eps else (1 - step.decay) / 2
+            change = denoise(x_next, t_like(step.t_next, x_t)) - x_0
+            weight = (1 / step.decay - 1) / 2
+            if interpolate == "x_0":
+                weight = 1 - (1 - step.decay) / step.gain
             x_next = x_next + step.alpha_next * weight * change
         if on_step is not None:
             on_step(index, x_t, x_0)
@@ -226,25 +210,27 @@ def dpm_solver_pp_2m(
 ) -> Float[Tensor, "batch *rest"]:
     """DPM-Solver++(2M) (Lu et al. 2022, Alg. 2): order 2, one evaluation a step.
 
-    The first step, and a step to sigma = 0, are first order.
+    The first step, and a step to sigma = 0, are first order. The extrapolation from
+    the step before is cut at twice that step's gain in log-SNR, which grids only
+    exceed in a last step to almost no noise; there it would overshoot.
     """
     previous: tuple[Tensor, float] | None = None  # x_0 and h of the step before.
-    for index, step in enumerate(_steps(schedule, times)):
-        x_0 = denoise(x_t, _t_like(step.t, x_t))
-        h = -math.log(step.decay) if step.decay > 0 else math.inf
+    for index, step in enumerate(get_steps(schedule, times)):
+        x_0 = denoise(x_t, t_like(step.t, x_t))
         estimate = x_0
-        if previous is not None and math.isfinite(h):
-            # D = (1 + 1 / (2 r)) x_0 - 1 / (2 r) x_0', r = h' / h.
-            estimate = x_0 + h / (2 * previous[1]) * (x_0 - previous[0])
+        if previous is not None and math.isfinite(step.gain):
+            # Alg. 2: D = (1 + 1 / (2 r)) x_0 - 1 / (2 r) x_0', r = h' / h.
+            reach = min(step.gain / (2 * previous[1]), 1.0)
+            estimate = x_0 + reach * (x_0 - previous[0])
         x_next = _first_order(x_t, estimate, step)
         if on_step is not None:
             on_step(index, x_t, x_0)
-        x_t, previous = x_next, (x_0, h)
+        x_t, previous = x_next, (x_0, step.gain)
     return x_t
 
 
 def _first_order(
-    x_t: Float[Tensor, "batch *rest"], x_0: Float[Tensor, "batch *rest"], step: _Step
+    x_t: Float[Tensor, "batch *rest"], x_0: Float[Tensor, "batch *rest"], step: Step
 ) -> Float[Tensor, "batch *rest"]:
     """The exact solution for a constant x_0: alpha_next x_0 + sigma_next eps."""
     scaled = step.sigma_next / step.sigma * x_t
@@ -253,12 +239,12 @@ def _first_order(
 
 def _add_churn(
     x_t: Float[Tensor, "batch *rest"],
-    step: _Step,
+    step: Step,
     schedule: Schedule,
     churn: Churn | None,
     num_steps: int,
     draw: Noise,
-) -> tuple[Float[Tensor, "batch *rest"], _Step]:
+) -> tuple[Float[Tensor, "batch *rest"], Step]:
     """Raise the noise level before a step (EDM, Alg. 2, lines 4-6)."""
     if churn is None or churn.amount == 0 or step.alpha == 0:
         return x_t, step
@@ -269,32 +255,7 @@ def _add_churn(
     log_snr = torch.tensor([-2 * math.log(raised)], dtype=torch.float64)
     t = schedule.t_from_log_snr(log_snr).item()
     # A schedule may end below the level that was asked for: add what it can hold.
-    alpha, sigma = _scales(schedule, [t])[0]
+    alpha, sigma = get_scales(schedule, [t])[0]
     added = churn.scale * math.sqrt(max((sigma / alpha) ** 2 - ratio**2, 0.0))
     x_t = alpha * (x_t / step.alpha + added * draw(x_t))
     return x_t, dataclasses.replace(step, t=t, alpha=alpha, sigma=sigma)
-
-
-def _steps(schedule: Schedule, times: Float[Tensor, "time"]) -> list[_Step]:
-    values: list[float] = times.double().tolist()
-    falling = all(a > b for a, b in itertools.pairwise(values))
-    if len(values) < 2 or not falling or values[-1] < 0:
-        raise ValueError("times must be at least two noise levels that fall to >= 0.")
-    scales = _scales(schedule, values)
-    return [
-        _Step(t, *scale, t_next, *scale_next)
-        for (t, t_next), (scale, scale_next) in zip(
-            itertools.pairwise(values), itertools.pairwise(scales), strict=True
-        )
-    ]
-
-
-def _scales(schedule: Schedule, times: Sequence[float]) -> list[tuple[float, float]]:
-    """alpha and sigma in float64."""
-    alpha, sigma = schedule.alpha_sigma(torch.tensor(times, dtype=torch.float64))
-    return list(zip(alpha.tolist(), sigma.tolist(), strict=True))
-
-
-def _t_like(t: float, x_t: Float[Tensor, "batch *rest"]) -> Float[Tensor, "batch"]:
-    dtype = x_t.dtype if x_t.dtype == torch.float64 else torch.float32
-    return torch.full((len(x_t),), t, dtype=dtype, device=x_t.device)
