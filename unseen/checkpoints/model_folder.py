@@ -1,0 +1,165 @@
+"""Models on disk: a folder of `config.json` and `model.safetensors`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unseen.configuration import from_json, read_json, to_json, write_json
+from unseen.errors import UserError
+from unseen.files import check_tensors, read_tensors, write_tensors
+from unseen.methods.method import Method
+from unseen.methods.registry import METHODS, method_name
+
+FORMAT_VERSION = 1
+BUNDLED_FOLDER = Path(__file__).parent.parent / "assets" / "models"
+
+_STORED_TYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def bundled_models() -> list[str]:
+    """Names of the models inside the package."""
+    return sorted(path.parent.name for path in BUNDLED_FOLDER.glob("*/config.json"))
+
+
+def save_model(
+    method: Method,
+    folder: Path | str,
+    provenance: Mapping[str, Any],
+    stored_type: str = "float32",
+) -> None:
+    """Write a method that `load_model` rebuilds.
+
+    Args:
+        method: Carries its configuration as `method.config`.
+        folder: Made where it is missing; a model that is in it is replaced.
+        provenance: Where the weights come from (JSON values).
+        stored_type: 'float32', 'float16' or 'bfloat16': the type on disk. Loading
+            always gives the type the method was built with.
+
+    Raises:
+        UserError: the folder is not writable, a weight is not finite (or too large
+            for the stored type), or the method is not a known one.
+    """
+    if stored_type not in _STORED_TYPES:
+        raise UserError(
+            f"weights cannot be stored as '{stored_type}': use one of "
+            f"{', '.join(_STORED_TYPES)}."
+        )
+    folder = Path(folder)
+    tensors = {
+        name: tensor.to(_STORED_TYPES[stored_type])
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in method.state_dict().items()
+    }
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"the tensor '{name}' holds values that are not finite as "
+                f"{stored_type}: train again or store float32."
+            )
+    config = {
+        "format_version": FORMAT_VERSION,
+        "method": method_name(method.config),
+        "config": to_json(method.config),
+        "provenance": dict(provenance),
+    }
+    write_tensors(folder / "model.safetensors", tensors, {})
+    write_json(folder / "config.json", config)
+
+
+def load_model(model: str | Path, device: torch.device | str = "cpu") -> Method:
+    """A trained method in evaluation mode.
+
+    Args:
+        model: The name of a bundled model ('objects-64'), a folder that `save_model`
+            wrote, or an 'organisation/name' on the Hugging Face hub, which needs the
+            package huggingface_hub.
+        device: Where to put the weights.
+
+    Raises:
+        UserError: there is no such model, its files are damaged, or it needs a newer
+            version.
+    """
+    folder = find_model(model)
+    config = read_json(folder / "config.json")
+    method = _build(config, folder / "config.json")
+    path = folder / "model.safetensors"
+    tensors, _ = read_tensors(path)
+    check_tensors(method.state_dict(), tensors, path)
+    method.load_state_dict(tensors)
+    return method.to(device).eval()
+
+
+def find_model(model: str | Path) -> Path:
+    """The local folder of a model; fetches it where it is on the hub."""
+    folder = Path(model)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                f"the folder {folder} holds no config.json: give the `model` folder "
+                "of a finished training run."
+            )
+        return folder
+    if str(model) in bundled_models():
+        return BUNDLED_FOLDER / str(model)
+    parts = str(model).split("/")
+    if len(parts) == 2 and all(parts) and not str(model).startswith((".", "~")):
+        return _fetch(str(model))
+    raise UserError(
+        f"there is no model '{model}': bundled models are "
+        f"{', '.join(bundled_models()) or '(none)'}; a folder or a hub name "
+        "'organisation/name' works as well."
+    )
+
+
+def _fetch(name: str) -> Path:
+    """Download a model from the hub."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UserError(
+            f"'{name}' is no folder here, and fetching it from the hub needs "
+            "huggingface_hub: run `pip install huggingface_hub`."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        files = ["config.json", "model.safetensors"]
+        return Path(snapshot_download(name, allow_patterns=files))
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"'{name}' is no folder here and cannot be fetched from the hub "
+            f"({lines[0]}): check the name and the connection."
+        ) from error
+
+
+def _build(config: dict[str, Any], path: Path) -> Method:
+    """The method that `config.json` describes, with random weights."""
+    version = config.get("format_version")
+    if not isinstance(version, int) or not isinstance(config.get("method"), str):
+        raise UserError(f"{path} does not describe a model of unseen: wrong file.")
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{path} was written by a newer version of unseen (model format {version}, "
+            f"this one reads {FORMAT_VERSION}): update unseen."
+        )
+    if config["method"] not in METHODS:
+        raise UserError(
+            f"{path} asks for the method '{config['method']}', which this version does "
+            f"not have (it has {', '.join(METHODS)}): update unseen."
+        )
+    method_class, config_class = METHODS[config["method"]]
+    settings = from_json(config_class, config.get("config"), str(path))
+    # The weights are about to be replaced, so the caller's generator stays untouched.
+    with torch.random.fork_rng(devices=[]):
+        return method_class(settings)  # type: ignore[call-arg]

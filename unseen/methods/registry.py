@@ -1,0 +1,34 @@
+"""All methods and all presets by name. A new method is one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unseen.errors import UserError
+from unseen.methods.dfm import DFM, DFMConfig
+from unseen.methods.method import Method
+
+METHODS: dict[str, tuple[type[Method], type]] = {
+    "DFM": (DFM, DFMConfig),
+}
+
+
+def method_name(config: Any) -> str:
+    """The name of the method that a configuration belongs to.
+
+    Raises:
+        UserError: it is no method's configuration.
+    """
+    for name, (_, config_class) in METHODS.items():
+        if type(config) is config_class:
+            return name
+    raise UserError(
+        f"{type(config).__name__} is not the configuration of a method: use one of "
+        f"{', '.join(entry.__name__ for _, entry in METHODS.values())}."
+    )
+
+
+def build_method(config: Any) -> Method:
+    """A method with random weights from torch's global generator."""
+    method_class, _ = METHODS[method_name(config)]
+    return method_class(config)  # type: ignore[call-arg]

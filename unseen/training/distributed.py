@@ -1,0 +1,68 @@
+"""Data-parallel training under torchrun: every process has its own examples.
+
+Gradients are averaged once per optimizer step in one flat buffer. That needs no
+wrapper around the method, works with gradient accumulation, and does not mind
+parameters that took no part in a step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+
+def rank() -> int:
+    """The number of this process, 0 when there is only one."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """The number of processes."""
+    if torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1
+
+
+def start(device: str) -> str:
+    """Join the process group when torchrun started us; returns the device to use."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return device
+    on_gpu = device.startswith("cuda") or (
+        device == "auto" and torch.cuda.is_available()
+    )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+    if not on_gpu:
+        return "cpu"
+    local = f"cuda:{os.environ['LOCAL_RANK']}"
+    torch.cuda.set_device(local)
+    return local
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[nn.Parameter], values: Tensor) -> Tensor:
+    """Average the gradients, in place, and `values`, returned, over all processes.
+
+    A parameter without a gradient in this process counts as zero.
+    """
+    if world_size() == 1:
+        return values
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([g.reshape(-1).float() for g in gradients] + [values.float()])
+    torch.distributed.all_reduce(flat)
+    flat /= world_size()
+    sizes = [g.numel() for g in gradients] + [len(values)]
+    *parts, values = flat.split(sizes)
+    for parameter, gradient, part in zip(parameters, gradients, parts, strict=True):
+        parameter.grad = gradient.copy_(part.view(gradient.shape))
+    return values
