@@ -61,12 +61,78 @@ class Procedural:
 
 @dataclasses.dataclass(frozen=True)
 class Render:
-    """Render textured meshes into posed views."""
+    """Render textured meshes into posed views (ShapeNet-SRN layout).
 
+    A mesh that cannot be read is listed with its reason and skipped. Run the same
+    command again to continue after an interruption.
+    """
+
+    meshes: tyro.conf.Positional[str]
+    """A GLB, glTF or OBJ file, or a folder or zip archive of them."""
     out: tyro.conf.Positional[str]
+    """Folder to write."""
+    views: int = 24
+    """Views per object."""
+    size: int = 64
+    """Side of the square images in pixels."""
+    seed: int = 0
+    """Other seeds give other cameras, lights and noise."""
+    cameras: Literal["random", "spiral"] = "random"
+    """Random directions, or a spiral for evaluation."""
+    fov: tuple[float, float] = (30.0, 50.0)
+    """Range of the full field of view in degrees, drawn per object."""
+    elevation: tuple[float, float] = (-5.0, 50.0)
+    """Range of the camera's elevation in degrees."""
+    lights: Literal["fixed", "random"] = "fixed"
+    """One sky and sun for all objects, or a sun of its own for each."""
+    background: str = "transparent"
+    """"transparent", or a colour such as "white" or "#808080"."""
+    samples: int = 32
+    """Rays per pixel: more is less noisy, and slower in proportion."""
+    depth: bool = True
+    """Write depth images."""
+    up: Literal["y", "z"] = "y"
+    """The meshes' upward axis; y by the glTF standard."""
+    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Render only meshes whose name (path below MESHES) fits: a glob such as
+    "*/chair*.glb", or "re:" and a regular expression to search for; repeatable."""
+    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Leave out meshes whose name fits; repeatable."""
+    limit: int | None = None
+    """Render at most so many meshes."""
+    shard: str = "0/1"
+    """"I/N": every N-th mesh beginning with the I-th (from 0), for N machines."""
+    workers: int = 2
+    """Worker processes."""
 
     def run(self) -> None:
-        print("render")
+        from pathlib import Path
+
+        from unseen.cli.mesh_report import render_and_report
+        from unseen.data.mesh_files import find_meshes, parse_shard, select_meshes
+        from unseen.data.render_meshes import RenderSettings
+
+        settings = RenderSettings(
+            self.views,
+            self.size,
+            self.seed,
+            self.cameras,
+            self.fov,
+            self.elevation,
+            self.lights,
+            self.background,
+            self.samples,
+            self.depth,
+            self.up,
+        )
+        meshes = select_meshes(
+            find_meshes(Path(self.meshes)),
+            self.include,
+            self.exclude,
+            self.limit,
+            parse_shard(self.shard),
+        )
+        render_and_report(meshes, self.out, settings, self.workers)
 
 
 @dataclasses.dataclass(frozen=True)

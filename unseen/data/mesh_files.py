@@ -34,6 +34,11 @@ class MeshFile:
     def suffix(self) -> str:
         return posixpath.splitext(self.name)[1].lower()
 
+    def sha256(self) -> str:
+        """Hash of the file's bytes, without the files that it refers to."""
+        with self.open() as folder:
+            return hashlib.sha256(folder.read()).hexdigest()
+
     def open(self) -> MeshFolder:
         """The folder that the mesh lies in, to read it and what it refers to."""
         if self.member is None:
@@ -154,12 +159,11 @@ def select_meshes(
 
     A pattern is a glob over the whole name ("*/chair*.glb"), or, after "re:", a
     regular expression that is searched for in it. `shard` (index, count) keeps every
-    count-th mesh, for several machines; `limit` comes last.
+    count-th mesh, for several machines; `limit` comes last. Raises `UserError` where
+    nothing fits.
     """
-    if not 0 <= shard[0] < shard[1]:
-        raise UserError(
-            f"The shard must be I/N with 0 <= I < N, it is {shard[0]}/{shard[1]}."
-        )
+    if limit is not None and limit < 1:
+        raise UserError(f"The limit must be at least 1, not {limit}.")
     wanted, unwanted = _compile(include), _compile(exclude)
     kept = [
         mesh
@@ -167,7 +171,20 @@ def select_meshes(
         if (not wanted or any(pattern.search(mesh.name) for pattern in wanted))
         and not any(pattern.search(mesh.name) for pattern in unwanted)
     ]
+    if not kept:
+        raise UserError(
+            f"None of the {len(meshes)} meshes fits the patterns; a glob must fit the "
+            f"whole name, such as {meshes[0].name if meshes else 'chair.glb'}."
+        )
     return kept[shard[0] :: shard[1]][:limit]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read "I/N" with 0 <= I < N."""
+    fit = re.fullmatch(r"(\d+)/(\d+)", text)
+    if fit is None or not int(fit[1]) < int(fit[2]):
+        raise UserError(f"The shard must be I/N with 0 <= I < N, it is {text!r}.")
+    return int(fit[1]), int(fit[2])
 
 
 def _compile(patterns: Sequence[str]) -> list[re.Pattern[str]]:

@@ -21,7 +21,6 @@ from PIL import Image
 from unseen.data.meshes import (
     Array,
     Material,
-    MeshError,
     Surface,
     linear_to_srgb,
     srgb_to_linear,
@@ -33,6 +32,10 @@ from unseen.geometry.views import Views
 
 TEXTURE_SIZE = 1024
 """Larger textures are reduced to this side: no view here could show more."""
+
+
+# One ray, through the centre of the pixel.
+_CENTERED = {"type": "stratified", "sample_count": 1, "jitter": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +79,7 @@ class MeshRenderer:
     ) -> None:
         self._mitsuba = load_mitsuba()
         self._meshes = [self._mesh(surface) for surface in surfaces]
-        # Rays pass only through these, which matters for depth.
+        # Rays may pass through, which matters for depth.
         self._has_holes = any(not surface.material.opaque for surface in surfaces)
         self._scene = self._mitsuba.load_dict(
             {"type": "scene", **self._lights(lighting or Lighting())}
@@ -93,7 +96,7 @@ class MeshRenderer:
         self,
         cameras: Cameras,
         size: tuple[int, int],
-        samples: int = 64,
+        samples: int = 32,
         seed: int = 0,
         with_depth: bool = True,
     ) -> Views:
@@ -141,8 +144,7 @@ class MeshRenderer:
         self, camera: Cameras, size: tuple[int, int]
     ) -> Float[Array, "height width"]:
         """Depth along the rays through the pixel centres."""
-        sampler = {"type": "stratified", "sample_count": 1, "jitter": False}
-        sensor = self._sensor(camera, size, sampler, "rgb")
+        sensor = self._sensor(camera, size, _CENTERED, "rgb")
         hits = self._mitsuba.render(
             self._scene, sensor=sensor, integrator=self._position
         )
@@ -155,27 +157,28 @@ class MeshRenderer:
         return depth
 
     def _look_through(
-        self, depth: Float[Array, "height width"], camera: Cameras, size: tuple[int, int]
+        self,
+        depth: Float[Array, "height width"],
+        camera: Cameras,
+        size: tuple[int, int],
     ) -> None:
-        """Replace depths of points that are less than half opaque by what is behind."""
-        mitsuba = self._mitsuba
-        sampler = {"type": "stratified", "sample_count": 1, "jitter": False}
-        sensor = self._sensor(camera, size, sampler, "rgb")
+        """Replace depths of what is less than half opaque by those of what is behind.
+
+        A depth is that of the first point whose opacity is above one half.
+        """
+        point2 = self._mitsuba.Point2f
+        sensor = self._sensor(camera, size, _CENTERED, "rgb")
         height, width = size
-        context = mitsuba.BSDFContext()
         for row, column in zip(*np.nonzero(depth), strict=True):
-            at = mitsuba.Point2f((column + 0.5) / width, (row + 0.5) / height)
-            ray, _ = sensor.sample_ray(0.0, 0.5, at, mitsuba.Point2f(0.5))
+            at = point2((column + 0.5) / width, (row + 0.5) / height)
+            ray, _ = sensor.sample_ray(0.0, 0.5, at, point2(0.5))
             depth[row, column] = 0
             while (hit := self._scene.ray_intersect(ray)).is_valid():
-                bsdf = hit.bsdf()
-                through = bsdf.eval_null_transmission(hit, True)[0]
-                if through <= 0.5:
+                if hit.bsdf().eval_null_transmission(hit, True)[0] < 0.5:
                     point = torch.tensor([list(hit.p)], dtype=torch.float32)
                     depth[row, column] = float(world_to_camera(camera, point)[0, 2])
                     break
                 ray = hit.spawn_ray(ray.d)
-        del context
 
     def _sensor(
         self,
@@ -304,6 +307,3 @@ class MeshRenderer:
             yield
         finally:
             drjit.set_thread_count(before)
-
-
-__all__ = ["Lighting", "MeshError", "MeshRenderer", "load_mitsuba"]
