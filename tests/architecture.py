@@ -38,7 +38,9 @@ ARROWS: dict[str, frozenset[str]] = {
     "scenes": frozenset({"geometry", "networks", "rendering"}),
     "encoders": frozenset({"geometry", "networks", "scenes"}),
     "distillation": frozenset({"geometry", "diffusion", "scenes"}),
-    "methods": LEARNED | {"encoders", "distillation"},
+    # A preset, in its method's file, says how it is trained: plain settings.
+    "methods": LEARNED
+    | {"encoders", "distillation", "training.preset", "training.config"},
     "data": frozenset({"geometry"}),
     "training": OUTER,
     "evaluation": OUTER,

@@ -82,7 +82,7 @@ def load_model(model: str | Path, device: torch.device | str = "cpu") -> Method:
 
     Args:
         model: The name of a bundled model ('objects-64'), a folder that `save_model`
-            wrote, or an 'organisation/name' on the Hugging Face hub, which needs the
+            wrote, the folder of a training run, or an 'organisation/name' on the Hugging Face hub, which needs the
             package huggingface_hub.
         device: Where to put the weights.
 
@@ -104,10 +104,12 @@ def find_model(model: str | Path) -> Path:
     """The local folder of a model; fetches it where it is on the hub."""
     folder = Path(model)
     if folder.is_dir():
+        if (folder / "model" / "config.json").is_file():
+            return folder / "model"
         if not (folder / "config.json").is_file():
             raise UserError(
                 f"the folder {folder} holds no config.json: give the `model` folder "
-                "of a finished training run."
+                "of a training run."
             )
         return folder
     if str(model) in bundled_models():

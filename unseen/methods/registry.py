@@ -1,4 +1,4 @@
-"""All methods and all presets by name. A new method is one line here."""
+"""All methods and all presets by name. A new method is one line in each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 from unseen.errors import UserError
 from unseen.methods.dfm import DFM, DFMConfig
 from unseen.methods.method import Method
+from unseen.training.preset import Preset
 
 METHODS: dict[str, tuple[type[Method], type]] = {
     "DFM": (DFM, DFMConfig),
 }
+
+PRESETS: dict[str, Preset] = {}
 
 
 def method_name(config: Any) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -50,7 +51,9 @@ def stop() -> None:
 
 
 @torch.no_grad()
-def average_gradients(parameters: Sequence[nn.Parameter], values: Tensor) -> Tensor:
+def average_gradients(
+    parameters: Sequence[nn.Parameter], values: Float[Tensor, "value"]
+) -> Float[Tensor, "value"]:
     """Average the gradients, in place, and `values`, returned, over all processes.
 
     A parameter without a gradient in this process counts as zero.

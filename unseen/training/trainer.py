@@ -31,6 +31,7 @@ from unseen.training.run_log import RunLog
 from unseen.training.sample_grid import sample_grid, save_sample_grid
 
 Batches = Callable[[int], Iterator[Example]]
+"""The endless stream of batched examples, from the n-th on."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -64,6 +65,8 @@ class Trainer:
             should not end.
         folder: The run folder; gets `checkpoints/`, `samples/`, `log.jsonl`.
         held_out: A batched example for the sample grids; without it none are drawn.
+        on_save: Called after every checkpoint, with the averaged weights swapped in;
+            gets the trainer.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Trainer:
         batches: Batches,
         folder: Path,
         held_out: Example | None = None,
+        on_save: Callable[[Trainer], None] | None = None,
     ) -> None:
         self.config = config
         self.device = choose_device(config.device)
@@ -87,6 +91,7 @@ class Trainer:
         self._meter = Meter()
         self._batches = batches
         self._held_out = held_out
+        self._on_save = on_save
         self._parameters = [p for p in method.parameters() if p.requires_grad]
         self._is_main = rank() == 0
         self._stopped = False
@@ -120,15 +125,14 @@ class Trainer:
             "bad_in_row": self._bad_in_row,
             "meter": self._meter.state(),
         }
-        if self._is_main:
-            save_checkpoint(
-                self.folder / "checkpoints",
-                self.step,
-                self._trainable,
-                state,
-                self.config.keep_checkpoints,
-            )
         self._saved_step = self.step
+        if not self._is_main:
+            return
+        folder, keep = self.folder / "checkpoints", self.config.keep_checkpoints
+        save_checkpoint(folder, self.step, self._trainable, state, keep)
+        if self._on_save is not None:
+            with self.average.swapped_in():
+                self._on_save(self)
 
     # ---- The loop -------------------------------------------------------------------
 
@@ -203,7 +207,8 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         for index, example in enumerate(examples):
             place = (c.seed, self.step, index, rank())
-            torch.manual_seed(derive_seed(*place))  # For layers such as dropout.
+            # Layers such as dropout know the global generator only.
+            torch.manual_seed(derive_seed(*place))  # random: forked by `train`
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=c.precision == "bf16"
             ):

@@ -24,13 +24,19 @@ class TinyMethod(Method):
             nn.SiLU(),
             nn.Dropout(dropout),
             nn.Conv2d(8, 3, 3, padding=1),
-        ).to(memory_format=torch.channels_last)
+        )
+        # Another layout than the default, which checkpoints must preserve.
+        for module in self.network:
+            if isinstance(module, nn.Conv2d):
+                layout = torch.channels_last
+                module.weight.data = module.weight.data.contiguous(memory_format=layout)
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
     def loss(self, example: Example, generator: torch.Generator) -> Losses:
         self.calls += 1
-        images = example.context.images[:, 0]
-        noise = torch.randn(images.shape, generator=generator)
+        dtype = next(self.parameters()).dtype
+        images = example.context.images[:, 0].to(dtype)
+        noise = torch.randn(images.shape, generator=generator).to(dtype)
         error = self.network(images + self.noise * noise) - example.target.images[:, 0]
         total = error.square().mean()
         return Losses(total, {"absolute": error.abs().mean().detach()})
