@@ -8,9 +8,14 @@ from typing import Annotated
 import tyro
 
 from unseen.cli.data import Data
+from unseen.cli.sample import Demo, Sample
 from unseen.errors import UserError
 
-Command = Annotated[Data, tyro.conf.subcommand("data")]  # | other commands
+Command = (
+    Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+)
 
 
 def main() -> None:

@@ -17,6 +17,10 @@ from unseen.data.picture_file import read_picture
 from unseen.errors import UserError
 
 
+class PictureWarning(UserWarning):
+    """A picture can be used, but perhaps not as its owner means it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ObjectImage:
     """An object on white, in [0, 1], and its soft mask (1 = object).
@@ -39,8 +43,8 @@ def load_object_image(
     is centred, its longer side is scaled to the share `fill` of the shorter side of
     `size` (pixels; height and width, or one number), and the background becomes white.
     A picture without transparency or plain background is used as it is, cut to the
-    frame's shape around its centre; a warning says so. EXIF rotation and embedded
-    colour profiles are respected; of an animation the first frame is taken.
+    frame's shape around its centre; a `PictureWarning` says so. EXIF rotation and
+    embedded colour profiles are respected; of an animation the first frame is taken.
 
     Raises UserError for a file that is missing, is no picture, is broken, has a side
     under 8 pixels or more than 100 million pixels in all, or shows no object.
@@ -177,6 +181,7 @@ def _as_it_is(
     warnings.warn(
         f"the background of {path} is neither transparent nor plain: the picture is "
         "used as it is, so the object should fill about 70 percent of its middle.",
+        PictureWarning,
         stacklevel=3,
     )
     height, width = color.shape[:2]

@@ -1,0 +1,244 @@
+"""`unseen sample` and `unseen demo`: one image in, several 3D scenes out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import math
+import shlex
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from unseen.errors import UserError
+
+if TYPE_CHECKING:
+    import rich.progress
+
+    from unseen.export.result import Origin
+
+MODEL = "objects-64"
+INPUT_SIZE = 256
+"""Pixels: the input as the contact sheet and the page show it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Sample several 3D scenes that an image of an object could belong to.
+
+    The image may be of any usual format. The object should stand on a transparent or
+    a plain background. Writes a folder with a page (index.html), a contact sheet, and
+    for every scene an orbit video of colour and of depth, a coloured mesh (GLB), splats
+    (PLY) and the scene itself.
+    """
+
+    image: tyro.conf.Positional[Path]
+    """Picture of an object."""
+    model: str = MODEL
+    """Name of a bundled model, or a model's folder."""
+    num: int = 4
+    """Number of scenes; the first ones do not depend on it."""
+    seed: int = 0
+    """Other seeds give other scenes."""
+    steps: int | None = None
+    """Denoising steps; by default the model's own number."""
+    guidance: float | None = None
+    """Strength of classifier-free guidance, 1 for none; by default the model's own."""
+    fov: float = 40.0
+    """Full field of view, in degrees, that the image was taken with."""
+    elevation: float = 20.0
+    """Degrees by which the camera looked down on the object."""
+    out: Path | None = None
+    """Folder to write; by default `unseen-` and the image's name."""
+    overwrite: bool = False
+    """Replace the results of an earlier run."""
+    size: int = 128
+    """Side of the orbit videos in pixels."""
+    frames: int = 48
+    """Frames of the orbit videos."""
+
+    def run(self) -> None:
+        """Sample, write, and print the paths of what was written."""
+        self._check()
+        # PyTorch takes seconds to import: `--help` and bad arguments need not wait.
+        import unseen
+        from unseen.data.image_input import load_object_image
+        from unseen.export.result import ResultOptions, write_results
+        from unseen.export.result_folder import check_out
+
+        out = Path(f"unseen-{self.image.stem}") if self.out is None else self.out
+        check_out(out, self.overwrite)
+        options = ResultOptions(
+            self.size, self.frames, fov=self.fov, elevation=self.elevation
+        )
+        with _progress() as progress, _one_line_warnings(progress):
+            shown = load_object_image(self.image, INPUT_SIZE).image
+            model: Any = unseen.load(self.model)
+            if not callable(getattr(model, "sample_scenes", None)):
+                raise UserError(
+                    f"the model {self.model} makes views, not scenes: name another "
+                    "one with --model."
+                )
+            sampling = _Bar(progress, "Sampling scenes")
+            scenes = model.sample_scenes(
+                self.image,
+                num=self.num,
+                seed=self.seed,
+                steps=self.steps,
+                guidance=self.guidance,
+                fov=self.fov,
+                elevation=self.elevation,
+                progress=sampling.report,
+            )
+            writing = _Bar(progress, "Writing results")
+            written = write_results(
+                out,
+                scenes,
+                shown,
+                self._origin(out),
+                options,
+                self.overwrite,
+                writing.report,
+            )
+        for path in written:
+            print(path)
+        print(f"\nOpen {out / 'index.html'} in a browser.")
+
+    def _check(self) -> None:
+        """Refuse numbers that make no sense, before anything slow happens."""
+        ranges = {
+            "num": (1, 1000),
+            "seed": (0, 2**62),
+            "steps": (1, 10_000),
+            "guidance": (0, 100),
+            "fov": (1, 150),
+            "elevation": (-89, 89),
+            "size": (16, 2048),
+            "frames": (2, 2000),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if value is not None and not (
+                math.isfinite(value) and low <= value <= high
+            ):
+                raise UserError(f"--{name} must lie in {low} to {high}, not {value}.")
+
+    def _origin(self, out: Path) -> Origin:
+        import unseen
+        from unseen.export.result import Origin
+
+        determining = {
+            "model": self.model,
+            "image_sha256": hashlib.sha256(self.image.read_bytes()).hexdigest(),
+            "seed": self.seed,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "fov": self.fov,
+            "elevation": self.elevation,
+            "unseen": unseen.__version__,
+        }
+        shown = {"image": str(self.image), "num": self.num, **determining}
+        return Origin(
+            title=f"{self.image.name}: {self.num} "
+            f"{'scene' if self.num == 1 else 'scenes'}",
+            settings=shown,
+            command=self._command(out),
+            provenance=determining,
+        )
+
+    def _command(self, out: Path) -> str:
+        """The command that makes the same results again."""
+        words = ["unseen", "sample", str(self.image)]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("image", "out", "overwrite") and value is not None:
+                words += [f"--{field.name}", str(value)]
+        return shlex.join([*words, "--out", str(out)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Sample scenes from a bundled example image with the bundled model."""
+
+    out: Path = Path("unseen-demo")
+    """Folder to write."""
+    num: int = 4
+    """Number of scenes."""
+    seed: int = 0
+    """Other seeds give other scenes."""
+    overwrite: bool = False
+    """Replace the results of an earlier run."""
+
+    def run(self) -> None:
+        """Do what `unseen sample EXAMPLE` does, and say where to look."""
+        image = example_images()[0]
+        sample = Sample(
+            image,
+            num=self.num,
+            seed=self.seed,
+            out=self.out,
+            overwrite=self.overwrite,
+        )
+        sample.run()
+
+
+def example_images() -> list[Path]:
+    """The example images inside the package, by name."""
+    folder = Path(__file__).parent.parent / "assets" / "examples"
+    return sorted(folder.glob("*.png"))
+
+
+class _Bar:
+    """A progress bar whose length is known with the first report."""
+
+    def __init__(self, progress: rich.progress.Progress, label: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(label, total=None)
+
+    def report(self, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+
+
+def _progress() -> rich.progress.Progress:
+    """Bars on the error stream: the output holds the paths alone."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    ]
+    return Progress(*columns, console=Console(stderr=True))
+
+
+@contextlib.contextmanager
+def _one_line_warnings(progress: rich.progress.Progress) -> Iterator[None]:
+    """Print every warning for the user once, in one line; hide those of libraries."""
+    from unseen.data.image_input import PictureWarning
+
+    said: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+        text = str(message)
+        if category is PictureWarning and text not in said:
+            said.add(text)
+            progress.console.print(
+                f"unseen: note: {text}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        yield

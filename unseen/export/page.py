@@ -1,0 +1,105 @@
+"""The page that shows results: one HTML file that needs neither network nor server."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TEMPLATE = "assets/results_page.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplePanel:
+    """What the page shows of one sample.
+
+    `color` and `depth` are MP4 files that are embedded; `links` (label to path,
+    relative to the page) are files that lie beside the page; `note` is one sentence
+    or empty.
+    """
+
+    name: str
+    color: Path
+    depth: Path
+    links: Mapping[str, str]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """The contents of a results page; all texts are plain text.
+
+    `image` and `sheet` are PNG files that are embedded.
+    """
+
+    title: str
+    summary: str
+    image: Path
+    sheet: Path
+    samples: Sequence[SamplePanel]
+    settings: Mapping[str, Any]
+    command: str
+
+
+def build_page(page: Page) -> str:
+    """The HTML text, with pictures and videos embedded as base64.
+
+    The videos play in step; a slider (or dragging on a video) turns all of them.
+    """
+    template = importlib.resources.files("unseen").joinpath(TEMPLATE)
+    values = {
+        "title": html.escape(page.title),
+        "summary": html.escape(page.summary),
+        "input": _embed(page.image, "image/png"),
+        "sheet": _embed(page.sheet, "image/png"),
+        "samples": "\n".join(_panel(sample) for sample in page.samples),
+        "settings": "\n".join(
+            f"<dt>{html.escape(name)}</dt><dd>{html.escape(_show(value))}</dd>"
+            for name, value in page.settings.items()
+        ),
+        "command": html.escape(page.command),
+    }
+    # Split first and fill then, so that no value is searched for placeholders.
+    head, *parts = template.read_text(encoding="utf-8").split("{{")
+    filled = [head]
+    for part in parts:
+        name, _, rest = part.partition("}}")
+        filled.append(values[name] + rest)
+    return "".join(filled)
+
+
+def _embed(path: Path, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _panel(sample: SamplePanel) -> str:
+    name = html.escape(sample.name)
+    videos = "".join(
+        f'<video class="{kind}" src="{_embed(path, "video/mp4")}" muted loop '
+        f'playsinline preload="auto" aria-label="{name}, {label}"></video>'
+        for kind, label, path in (
+            ("color", "colour", sample.color),
+            ("depth", "depth", sample.depth),
+        )
+    )
+    links = "".join(
+        f'<a href="{html.escape(target)}">{html.escape(label)}</a>'
+        for label, target in sample.links.items()
+    )
+    note = (
+        f'<span class="note">{html.escape(sample.note)}</span>' if sample.note else ""
+    )
+    return (
+        f'<figure class="sample"><div class="pictures">{videos}</div>'
+        f"<figcaption><strong>{name}</strong>{links}{note}</figcaption></figure>"
+    )
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "—" if value is None else str(value)

@@ -1,0 +1,198 @@
+"""Everything that a person takes away from sampling, written into one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from unseen.errors import UserError
+from unseen.export.colormap import to_bytes
+from unseen.export.contact_sheet import draw_contact_sheet, save_contact_sheet
+from unseen.export.mesh import save_glb
+from unseen.export.page import Page, SamplePanel, build_page
+from unseen.export.points import save_ply
+from unseen.export.result_folder import MARKER, PRODUCER, result_folder
+from unseen.export.video import Frames, orbit_cameras, render_frames, write_video
+from unseen.files import write_errors
+from unseen.scenes.io import save_scene
+from unseen.scenes.scene import Scene
+
+Report = Callable[[int, int], None]
+"""Called with the steps that are done and the steps in all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultOptions:
+    """What is made of every scene.
+
+    `size` is the side of the videos in pixels, `frames` their length in frames, `fov`
+    (full) and `elevation` of the orbit are in degrees, resolutions in voxels along the
+    scene's longest side.
+    """
+
+    size: int = 128
+    frames: int = 48
+    fov: float = 40.0
+    elevation: float = 20.0
+    fps: int = 24
+    mesh_resolution: int = 96
+    splat_resolution: int = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where the scenes came from.
+
+    `title` heads the page; `settings` are shown and written to settings.json;
+    `command` makes the same results again; `provenance` is written into every scene's
+    file (with the sample's number), so it should hold nothing that does not determine
+    the scene, such as the number of samples.
+    """
+
+    title: str
+    settings: Mapping[str, Any]
+    command: str
+    provenance: Mapping[str, Any]
+
+
+def write_results(
+    out: str | Path,
+    scenes: Sequence[Scene],
+    image: Float[Tensor, "3 height width"],
+    origin: Origin,
+    options: ResultOptions = ResultOptions(),
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> list[Path]:
+    """Write videos, meshes, splats, scene files, a contact sheet and a page.
+
+    `scenes` are single scenes, sampled from `image` (in [0, 1]). The folder `out`
+    appears whole at the end or not at all; it must not hold anything, or, with
+    `overwrite`, nothing but earlier results. Returns the written files. A scene
+    without a surface gets no mesh and no splats, which its page entry says.
+
+    Raises UserError if `out` is in use or cannot be written, or the disk is full.
+    """
+    if not scenes:
+        raise ValueError("there are no scenes to write")
+    counter = _Counter(report, len(scenes) * (options.frames + 3) + 1)
+    names = [f"scene_{i:02d}" for i in range(len(scenes))]
+    with result_folder(out, overwrite) as folder, write_errors(out):
+        orbits, panels = [], []
+        for i, (name, scene) in enumerate(zip(names, scenes, strict=True)):
+            provenance = {**origin.provenance, "sample": i}
+            save_scene(scene, folder / name / "scene.safetensors", provenance)
+            orbits.append(_write_videos(folder / name, scene, options, counter))
+            note = _write_geometry(folder / name, scene, options, counter)
+            panels.append(_panel(folder, name, i, note))
+        sheet = draw_contact_sheet(image, orbits, origin.title)
+        save_contact_sheet(sheet, folder / "contact_sheet.png")
+        picture = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
+        Image.fromarray(picture).save(folder / "input.png")
+        _write_page(folder, panels, origin)
+        _write_settings(folder, origin, options)
+        counter.advance(1)
+        written = sorted(p.relative_to(folder) for p in folder.rglob("*.*"))
+    return [Path(out) / path for path in written]
+
+
+class _Counter:
+    """Counts finished steps and reports them."""
+
+    def __init__(self, report: Report | None, total: int) -> None:
+        self._report, self._total, self._done = report, total, 0
+
+    def advance(self, steps: int) -> None:
+        self._done += steps
+        if self._report is not None:
+            self._report(self._done, self._total)
+
+
+def _write_videos(
+    folder: Path, scene: Scene, options: ResultOptions, counter: _Counter
+) -> Frames:
+    cameras = orbit_cameras(options.frames, options.fov, options.elevation)
+    size = (options.size, options.size)
+    orbit = render_frames(scene, cameras, size, counter.advance)
+    write_video(orbit.color, folder / "orbit.mp4", options.fps)
+    write_video(orbit.depth, folder / "orbit_depth.mp4", options.fps)
+    counter.advance(1)
+    return orbit
+
+
+def _write_geometry(
+    folder: Path, scene: Scene, options: ResultOptions, counter: _Counter
+) -> str:
+    """Mesh and splats; a note if the scene has none."""
+    try:
+        save_glb(scene, folder / "mesh.glb", options.mesh_resolution)
+        counter.advance(1)
+        save_ply(scene, folder / "splats.ply", options.splat_resolution)
+        counter.advance(1)
+    except UserError as error:
+        # One empty scene must not cost the others; a full disk must stop all.
+        if isinstance(error.__cause__, OSError):
+            raise
+        return f"No mesh and no splats: {error}"
+    return ""
+
+
+def _panel(folder: Path, name: str, index: int, note: str) -> SamplePanel:
+    files = {
+        "mesh": "mesh.glb",
+        "splats": "splats.ply",
+        "scene": "scene.safetensors",
+        "video": "orbit.mp4",
+    }
+    return SamplePanel(
+        f"Sample {index}",
+        folder / name / "orbit.mp4",
+        folder / name / "orbit_depth.mp4",
+        {
+            label: f"{name}/{file}"
+            for label, file in files.items()
+            if (folder / name / file).exists()
+        },
+        note,
+    )
+
+
+def _write_page(folder: Path, panels: Sequence[SamplePanel], origin: Origin) -> None:
+    count = len(panels)
+    summary = (
+        f"{count} scenes that this image could belong to. They agree where the image "
+        "says something, and differ where it does not."
+        if count > 1
+        else "One scene that this image could belong to."
+    )
+    page = Page(
+        title=origin.title,
+        summary=summary,
+        image=folder / "input.png",
+        sheet=folder / "contact_sheet.png",
+        samples=panels,
+        settings=origin.settings,
+        command=origin.command,
+    )
+    (folder / "index.html").write_text(build_page(page), encoding="utf-8")
+
+
+def _write_settings(folder: Path, origin: Origin, options: ResultOptions) -> None:
+    """settings.json, which also lists the files, so that they can be replaced later."""
+    files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*"))
+    content = {
+        "producer": PRODUCER,
+        "command": origin.command,
+        **origin.settings,
+        "output": dataclasses.asdict(options),
+        "files": [*files, MARKER],
+    }
+    text = json.dumps(content, indent=2, default=str) + "\n"
+    (folder / MARKER).write_text(text, encoding="utf-8")
