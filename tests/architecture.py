@@ -26,6 +26,8 @@ FOUNDATION = frozenset({"errors", "files", "configuration"})
 
 LEARNED = frozenset({"geometry", "networks", "diffusion", "rendering", "scenes"})
 METHOD_INTERFACE = "methods.method"
+# A preset, in its method's file, says how it is trained: plain settings.
+TRAINING_SETTINGS = frozenset({"training.preset", "training.config"})
 OUTER = frozenset({"geometry", "scenes", "data", METHOD_INTERFACE})
 
 # What each folder may import, besides itself and the foundation. A name with a dot
@@ -38,9 +40,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "scenes": frozenset({"geometry", "networks", "rendering"}),
     "encoders": frozenset({"geometry", "networks", "scenes"}),
     "distillation": frozenset({"geometry", "diffusion", "scenes"}),
-    # A preset, in its method's file, says how it is trained: plain settings.
-    "methods": LEARNED
-    | {"encoders", "distillation", "training.preset", "training.config"},
+    "methods": LEARNED | {"encoders", "distillation"} | TRAINING_SETTINGS,
     "data": frozenset({"geometry"}),
     "training": OUTER,
     "evaluation": OUTER,
@@ -133,7 +133,7 @@ def _imported(module: Module) -> Iterator[tuple[int, str]]:
 
 def _allowed(module: Module, target: str) -> bool:
     folder = target.split(".")[0]
-    if module.folder in UNRESTRICTED or folder in FOUNDATION:
+    if module.folder in UNRESTRICTED or folder in FOUNDATION | {"__version__"}:
         return True
     if module.folder == "methods" and folder == "methods":
         if module.name == METHOD_REGISTRY:

@@ -191,7 +191,7 @@ def test_torchvision_is_never_brought_in() -> None:
 
 
 # Distributions whose import name is another one.
-IMPORT_NAMES = {"pillow": "PIL", "scikit-image": "skimage", "imageio-ffmpeg": ""}
+IMPORT_NAMES = {"pillow": "PIL", "scikit-image": "skimage"}
 
 
 def test_only_core_dependencies_are_imported_eagerly() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-import unseen
+from unseen import __version__
 from unseen.configuration import from_json, read_json, to_json, write_json
 from unseen.errors import UserError
 from unseen.training.preset import Preset
@@ -120,7 +120,7 @@ def versions() -> dict[str, Any]:
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "unseen": unseen.__version__,
+        "unseen": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
