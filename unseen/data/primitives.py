@@ -15,6 +15,14 @@ from jaxtyping import Bool, Float, Int
 
 Array = np.ndarray
 MISS = np.float32(np.inf)
+CUBE_CORNERS = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3), -1).reshape(8, 3)
+
+
+def dot(
+    first: Float[Array, "3 ray"], second: Float[Array, "3 ray"]
+) -> Float[Array, " ray"]:
+    """Scalar products (explicit sums: reductions over so short an axis are slow)."""
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
 
 
 def affine(
@@ -50,10 +58,11 @@ class Paint:
     def covers(self, points: Float[Array, "point 3"]) -> Bool[Array, " point"]:
         """Which world points lie in the region."""
         inverse = np.linalg.inv(self.to_world).astype(np.float32)
-        local = points @ inverse[:3, :3].T + inverse[:3, 3]
+        local = inverse[:3, :3] @ points.T + inverse[:3, 3:]
         if self.round:
-            return (local * local).sum(-1) <= 1
-        return (np.abs(local) <= 1).all(-1)
+            return dot(local, local) <= 1
+        x, y, z = np.abs(local) <= 1
+        return x & y & z
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +75,8 @@ class Solid(abc.ABC):
 
     @abc.abstractmethod
     def intersect(
-        self, origins: Float[Array, "*ray 3"], directions: Float[Array, "*ray 3"]
-    ) -> tuple[Float[Array, "*ray"], Int[Array, "*ray"]]:
+        self, origins: Float[Array, "3 ray"], directions: Float[Array, "3 ray"]
+    ) -> tuple[Float[Array, " ray"], Int[Array, " ray"]]:
         """First entry of canonical lines: parameter (any sign) and face.
 
         The parameter is infinite where the line misses. Origins should lie close to
@@ -86,8 +95,7 @@ class Solid(abc.ABC):
 
     def corners(self) -> Float[Array, "8 3"]:
         """World corners of the image of the cube [-1, 1]^3, which holds the solid."""
-        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
-        return signs @ self.to_world[:3, :3].T + self.to_world[:3, 3]
+        return CUBE_CORNERS @ self.to_world[:3, :3].T + self.to_world[:3, 3]
 
     def moved(self, motion: Float[Array, "4 4"]) -> Solid:
         """The solid and its paint under one more affine map."""
@@ -105,11 +113,10 @@ class Ellipsoid(Solid):
     """The unit ball. One face."""
 
     def intersect(
-        self, origins: Float[Array, "*ray 3"], directions: Float[Array, "*ray 3"]
-    ) -> tuple[Float[Array, "*ray"], Int[Array, "*ray"]]:
-        a = (directions * directions).sum(-1)
-        b = (directions * origins).sum(-1)
-        root = b * b - a * ((origins * origins).sum(-1) - 1)
+        self, origins: Float[Array, "3 ray"], directions: Float[Array, "3 ray"]
+    ) -> tuple[Float[Array, " ray"], Int[Array, " ray"]]:
+        a, b = dot(directions, directions), dot(directions, origins)
+        root = b * b - a * (dot(origins, origins) - 1)
         t = (-b - np.sqrt(np.maximum(root, 0))) / a
         return np.where(root > 0, t, MISS), np.zeros(t.shape, np.int64)
 
@@ -133,12 +140,12 @@ class Frustum(Solid):
     taper: float = 1.0
 
     def intersect(
-        self, origins: Float[Array, "*ray 3"], directions: Float[Array, "*ray 3"]
-    ) -> tuple[Float[Array, "*ray"], Int[Array, "*ray"]]:
+        self, origins: Float[Array, "3 ray"], directions: Float[Array, "3 ray"]
+    ) -> tuple[Float[Array, " ray"], Int[Array, " ray"]]:
         # Side: x^2 + y^2 = (p + q z)^2.
         p, q = np.float32(0.5 * (1 + self.taper)), np.float32(0.5 * (self.taper - 1))
-        dx, dy, dz = np.moveaxis(directions, -1, 0)
-        ox, oy, oz = np.moveaxis(origins, -1, 0)
+        dx, dy, dz = directions
+        ox, oy, oz = origins
         base = p + q * oz
         a = dx * dx + dy * dy - q * q * dz * dz
         b = dx * ox + dy * oy - q * dz * base
@@ -151,13 +158,13 @@ class Frustum(Solid):
             for sign in (-1, 1):
                 t = (-b + sign * root_sqrt) / a
                 hit = (root > 0) & (np.abs(oz + t * dz) <= 1) & (t < best)
-                best = np.where(hit, t, best)
+                np.copyto(best, t, where=hit)
             for face, z, radius in ((1, -1.0, 1.0), (2, 1.0, self.taper)):
                 t = (np.float32(z) - oz) / dz
                 x, y = ox + t * dx, oy + t * dy
                 hit = (x * x + y * y <= radius * radius) & (t < best)
-                best = np.where(hit, t, best)
-                faces = np.where(hit, face, faces)
+                np.copyto(best, t, where=hit)
+                np.copyto(faces, face, where=hit)
         return best, faces
 
     def normals(
@@ -194,22 +201,23 @@ class Polytope(Solid):
     )
 
     def intersect(
-        self, origins: Float[Array, "*ray 3"], directions: Float[Array, "*ray 3"]
-    ) -> tuple[Float[Array, "*ray"], Int[Array, "*ray"]]:
-        enter = np.full(directions.shape[:-1], -MISS)
-        leave = np.full(directions.shape[:-1], MISS)
-        faces = np.zeros(directions.shape[:-1], np.int64)
+        self, origins: Float[Array, "3 ray"], directions: Float[Array, "3 ray"]
+    ) -> tuple[Float[Array, " ray"], Int[Array, " ray"]]:
+        enter = np.full(directions.shape[1], -MISS)
+        leave = np.full(directions.shape[1], MISS)
+        faces = np.zeros(directions.shape[1], np.int64)
+        planes = self.planes.astype(np.float32)
+        slopes = planes[:, :3] @ directions
+        gaps = planes[:, 3:] - planes[:, :3] @ origins
         with np.errstate(divide="ignore", invalid="ignore"):
-            for face, plane in enumerate(self.planes.astype(np.float32)):
-                slope = directions @ plane[:3]
-                gap = plane[3] - origins @ plane[:3]
-                t = gap / slope
-                later = (slope < 0) & (t > enter)
-                enter = np.where(later, t, enter)
-                faces = np.where(later, face, faces)
-                leave = np.where((slope > 0) & (t < leave), t, leave)
-                # A line parallel to the plane and outside of it misses.
-                leave = np.where((slope == 0) & (gap < 0), -MISS, leave)
+            times = gaps / slopes
+        for face, (t, slope, gap) in enumerate(zip(times, slopes, gaps, strict=True)):
+            later = (slope < 0) & (t > enter)
+            np.copyto(enter, t, where=later)
+            np.copyto(faces, face, where=later)
+            np.copyto(leave, t, where=(slope > 0) & (t < leave))
+            # A line parallel to the plane and outside of it misses.
+            np.copyto(leave, -MISS, where=(slope == 0) & (gap < 0))
         return np.where(enter < leave, enter, MISS), faces
 
     def normals(

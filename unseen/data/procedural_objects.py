@@ -19,6 +19,7 @@ from unseen.data.primitives import Paint, Solid
 from unseen.data.procedural_parts import (
     DARK,
     PALE,
+    THIN,
     WOOD,
     Color,
     ball,
@@ -83,10 +84,10 @@ def _picture(
     # Half sizes: depth into the face, across it, up; and whether it is round.
     pictures = [
         None,
-        (0.02, 0.62 * across, 0.62 * z, False),
-        (0.02, small, small, True),
-        (0.02, 2 * across, 0.3 * z, False),
-        (0.02, 0.3 * across, 2 * z, False),
+        (THIN, 0.62 * across, 0.62 * z, False),
+        (THIN, small, small, True),
+        (THIN, 2 * across, 0.3 * z, False),
+        (THIN, 0.3 * across, 2 * z, False),
     ]
     chosen = pictures[int(random.integers(len(pictures)))]
     if chosen is None:
@@ -112,7 +113,7 @@ def mug(front: np.random.Generator, back: np.random.Generator) -> Parts:
     paints += _badge(front, float(front.uniform(-0.5, 0.5)), height, color)
     paints += _badge(back, math.pi + float(back.uniform(-0.3, 0.3)), height, color)
     # The inside comes last: no band covers it.
-    paints.append(patch((0, 0, 2 * height), (0.88, 0.88, 0.02), inside, True))
+    paints.append(patch((0, 0, 2 * height), (0.88, 0.88, THIN), inside, True))
     solids: list[Solid] = [body.painted(*paints)]
     handle = color if front.random() < 0.6 else pick(front, color)
     reserve: list[Solid] = []
@@ -190,7 +191,7 @@ def critter(front: np.random.Generator, back: np.random.Generator) -> Parts:
     choice = int(back.integers(4))
     if choice < 3:
         solids += choices[choice](back, width, middle, tall, color)
-    reserve: list[Solid] = [box((-width - 0.2, 0, middle), (0.38, 0.1, 0.1), color)]
+    reserve: list[Solid] = [box((-width - 0.3, 0, middle), (0.38, 0.1, 0.1), color)]
     return Parts(solids, reserve)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unseen.data.primitives import (
+    CUBE_CORNERS,
     Array,
     Ellipsoid,
     Frustum,
@@ -38,6 +39,10 @@ WOOD: Color = (0.58, 0.36, 0.20)
 GLASS: Color = (0.62, 0.82, 0.95)
 
 
+THIN = 0.001
+"""Half the thickness of paint on a flat face: too little to show on the next face."""
+
+
 def pick(random: np.random.Generator, *excluded: Color) -> Color:
     """A palette colour that is none of `excluded`."""
     choices = [color for color in PALETTE if color not in excluded]
@@ -66,12 +71,11 @@ def box(
 ) -> Polytope:
     """A box; `colors` are one or six, in the order -x, +x, -y, +y, -z, +z."""
     faces = [colors] * 6 if isinstance(colors[0], float) else colors
-    vertices = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
     return Polytope(
         affine(center, half, axis, angle),
         _colors(faces),  # type: ignore[arg-type]
         planes=_CUBE_PLANES,
-        vertices=vertices.astype(np.float64),
+        vertices=CUBE_CORNERS,
     )
 
 

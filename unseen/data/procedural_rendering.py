@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from unseen.data.primitives import MISS, Array, Solid
+from unseen.data.primitives import MISS, Array, Solid, dot
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.rays import image_rays
 from unseen.geometry.views import Views
@@ -59,40 +60,48 @@ def _pool(
 ) -> Float[Array, "height width channel"]:
     """Mean over blocks."""
     factor = image.shape[0] // size[0]
-    blocks = image.reshape(size[0], factor, size[1], factor, -1)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+    offsets = itertools.product(range(factor), repeat=2)
+    parts = [image[row::factor, column::factor] for row, column in offsets]
+    return sum(parts[1:], start=parts[0]) / np.float32(factor**2)
 
 
 def _cast(
     solids: Sequence[Solid], camera: Cameras, size: tuple[int, int], shade: bool
 ) -> tuple[Float[Array, "height width 3"], Float[Array, "height width"]]:
     """Colour and depth (infinite where nothing is) of one ray per pixel centre."""
-    origins, rays = image_rays(camera, size)
-    origin = origins[0].numpy().astype(np.float64)
-    directions = rays.numpy().reshape(*size, 3)
+    rays = image_rays(camera[None], size)[1]
+    directions = np.ascontiguousarray(rays[0].numpy().T).reshape(3, *size)
+    pose = camera.extrinsics.numpy().astype(np.float64)
+    intrinsics = camera.intrinsics.numpy().astype(np.float64)
     depth = np.full(size, MISS)
     color = np.zeros((*size, 3), np.float32)
     for solid in solids:
-        window = _window(solid, camera, size)
-        part = directions[window]
+        rows, columns = _window(solid, pose, intrinsics, size)
+        part = directions[:, rows, columns]
+        shape = part.shape[1:]
         if part.size == 0:
             continue
         inverse = np.linalg.inv(solid.to_world)
         to_local = inverse[:3, :3].astype(np.float32)
-        local_origin = (inverse[:3, :3] @ origin + inverse[:3, 3]).astype(np.float32)
-        local_directions = part @ to_local.T
+        local_origin = inverse[:3, :3] @ pose[:3, 3] + inverse[:3, 3]
+        local_origin = local_origin.astype(np.float32)[:, None]
+        local_directions = to_local @ part.reshape(3, -1)
         # Start every ray where it passes closest to the solid's centre.
-        square = (local_directions * local_directions).sum(-1)
-        start = -(local_directions @ local_origin) / square
-        local_origins = local_origin + start[..., None] * local_directions
+        square = dot(local_directions, local_directions)
+        start = -dot(local_directions, local_origin) / square
+        local_origins = local_origin + start * local_directions
         t, faces = solid.intersect(local_origins, local_directions)
         reach = start + t
-        closer = (reach > 0) & (reach < depth[window])
-        depth[window][closer] = reach[closer]
-        if not shade or not closer.any():
+        seen = depth[rows, columns]
+        closer = (reach > 0) & (reach < seen.reshape(-1))
+        if not closer.any():
             continue
-        points = local_origins[closer] + t[closer][:, None] * local_directions[closer]
-        color[window][closer] = _shade(solid, points, faces[closer], to_local)
+        inside = closer.reshape(shape)
+        seen[inside] = reach[closer]
+        if shade:
+            points = local_origins[:, closer] + t[closer] * local_directions[:, closer]
+            shaded = _shade(solid, points.T, faces[closer], to_local)
+            color[rows, columns][inside] = shaded
     return color, depth
 
 
@@ -105,7 +114,7 @@ def _shade(
     """Lambert under one sun, with an ambient term that is brighter from above."""
     # Normals go to the world by the transpose of the inverse map.
     normals = solid.normals(points, faces) @ to_local
-    normals = normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+    normals = normals / np.sqrt(dot(normals.T, normals.T))[:, None]
     albedo = solid.colors.astype(np.float32)[faces]
     if solid.paints:
         to_world = solid.to_world.astype(np.float32)
@@ -117,13 +126,17 @@ def _shade(
     return np.minimum(albedo * light[:, None], 1).astype(np.float32)
 
 
-def _window(solid: Solid, camera: Cameras, size: tuple[int, int]) -> tuple:
+def _window(
+    solid: Solid,
+    pose: Float[Array, "4 4"],
+    intrinsics: Float[Array, "3 3"],
+    size: tuple[int, int],
+) -> tuple[slice, slice]:
     """The pixel rectangle outside of which no ray can hit the solid."""
-    extrinsics = camera.extrinsics.numpy().astype(np.float64)
-    corners = (solid.corners() - extrinsics[:3, 3]) @ extrinsics[:3, :3]
+    corners = (solid.corners() - pose[:3, 3]) @ pose[:3, :3]
     if corners[:, 2].min() <= 1e-6:
         return slice(None), slice(None)
-    image = (corners / corners[:, 2:]) @ camera.intrinsics.numpy().T
+    image = (corners / corners[:, 2:]) @ intrinsics.T
     low, high = image.min(axis=0), image.max(axis=0)
     # Pixel i has its centre at (i + 0.5) / width; one pixel more for rounding.
     rows, columns = (

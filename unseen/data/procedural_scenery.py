@@ -15,6 +15,7 @@ from unseen.data.procedural_parts import (
     GREY,
     PALE,
     PALETTE,
+    THIN,
     WOOD,
     Color,
     ball,
@@ -110,16 +111,16 @@ def _container(
         style = int(back.integers(4))
         size = 0.6 * half[2]
         if style == 1:
-            paints.append(patch(at, (size, 0.02, size), mark, True))
+            paints.append(patch(at, (size, THIN, size), mark, True))
         elif style == 2:
-            paints.append(patch((0, at[1], z), (2 * cargo, 0.02, 0.3 * half[2]), mark))
+            paints.append(patch((0, at[1], z), (2 * cargo, THIN, 0.3 * half[2]), mark))
         elif style == 3:
-            paints.append(patch(at, (0.3 * cargo, 0.02, 2 * tall), mark))
+            paints.append(patch(at, (0.3 * cargo, THIN, 2 * tall), mark))
     doors = pick(back, rear)
     if back.random() < 0.6:
         for side in (-1, 1):
             at = (-half[0], side * 0.48 * half[1], z)
-            paints.append(patch(at, (0.02, 0.36 * half[1], 0.75 * half[2]), doors))
+            paints.append(patch(at, (THIN, 0.36 * half[1], 0.75 * half[2]), doors))
     return [body.painted(*paints)]
 
 
@@ -142,7 +143,7 @@ def _tank(
         for x in (-0.6, 0.0, 0.6)
         if front.random() < 0.6
     ]
-    sign = patch(rear, (0.02, 0.5 * radius, 0.5 * radius), pick(back, cap), True)
+    sign = patch(rear, (THIN, 0.5 * radius, 0.5 * radius), pick(back, cap), True)
     hatch = rod((0, 0, z + radius - 0.1), (0, 0, z + radius + 0.1), 0.2, GREY)
     return [barrel.painted(*rings, sign), hatch]
 
@@ -189,16 +190,18 @@ def chair(front: np.random.Generator, back: np.random.Generator) -> Parts:
     solids += _legs(front, deep, width, high - slab, frame)
     behind = pick(back)
     top = high + slab + 2 * rest
-    at, half = (-deep + slab, 0, high + rest), (slab, width, rest)
+    # A little behind the seat, so that no two faces share a plane.
+    rear = -deep - 0.02
+    at, half = (rear + slab, 0, high + rest), (slab, width - 0.01, rest)
     board = box(at, half, [behind, frame, frame, frame, frame, frame])
     mark = pick(back, behind)
     style = int(back.integers(4))
-    spot = (-deep, 0.0, high + 1.1 * rest)
+    spot = (rear, 0.0, high + 1.1 * rest)
     shapes = [
         [],
-        [patch(spot, (0.02, 0.5 * width, 0.5 * width), mark, True)],
-        [patch(spot, (0.02, 2 * width, 0.25 * rest), mark)],
-        [patch(spot, (0.02, 0.6 * width, 0.5 * rest), mark)],
+        [patch(spot, (THIN, 0.5 * width, 0.5 * width), mark, True)],
+        [patch(spot, (THIN, 2 * width, 0.25 * rest), mark)],
+        [patch(spot, (THIN, 0.6 * width, 0.5 * rest), mark)],
     ]
     solids.append(board.painted(*shapes[style]))
     if front.random() < 0.8:
@@ -256,8 +259,8 @@ def house(front: np.random.Generator, back: np.random.Generator) -> Parts:
         frame = pick(back, color)
         for x in ((-0.45, 0.45), (0.0,), ())[int(back.integers(3))]:
             at = (x * deep, side * width, 1.1 * tall)
-            paints.append(patch(at, (0.24 * deep, 0.02, 0.36 * tall), frame))
-            paints.append(patch(at, (0.16 * deep, 0.02, 0.26 * tall), GLASS))
+            paints.append(patch(at, (0.24 * deep, THIN, 0.36 * tall), frame))
+            paints.append(patch(at, (0.16 * deep, THIN, 0.26 * tall), GLASS))
     slope = float(front.uniform(0.3, 0.55))
     at = (0, 0, 2 * tall + slope)
     gable = darker(walls[1], 0.85)
@@ -279,7 +282,7 @@ def house(front: np.random.Generator, back: np.random.Generator) -> Parts:
         at = (-deep - 0.25, y, 0.55 * tall)
         annex = box(at, (0.3, 0.45 * width, 0.55 * tall), [color] * 5 + [darker(color)])
         door = (-deep - 0.55, y, 0.35 * tall)
-        entry = patch(door, (0.02, 0.16 * width, 0.5 * tall), pick(back, color))
+        entry = patch(door, (THIN, 0.16 * width, 0.5 * tall), pick(back, color))
         solids.append(annex.painted(entry))
     return Parts(solids, [shed])
 
@@ -296,13 +299,13 @@ def _front_wall(
         y = spot * width
         if index == door:
             at = (deep, y, 0.6 * tall)
-            paints.append(patch(at, (0.02, 0.2 * width, 0.62 * tall), paint))
+            paints.append(patch(at, (THIN, 0.2 * width, 0.62 * tall), paint))
             knob = (deep, y + 0.12 * width, 0.6 * tall)
             paints.append(patch(knob, (0.03, 0.04, 0.04), DARK, True))
         elif random.random() < 0.8:
             at = (deep, y, 1.15 * tall)
-            paints.append(patch(at, (0.02, 0.22 * width, 0.36 * tall), frame))
-            paints.append(patch(at, (0.02, 0.15 * width, 0.26 * tall), GLASS))
+            paints.append(patch(at, (THIN, 0.22 * width, 0.36 * tall), frame))
+            paints.append(patch(at, (THIN, 0.15 * width, 0.26 * tall), GLASS))
     return paints
 
 
@@ -313,14 +316,14 @@ def _rear_wall(
     style, paint = int(random.integers(4)), pick(random, color)
     at = (-deep, 0.0, 1.15 * tall)
     if style == 1:
-        return [patch(at, (0.02, 2 * width, 0.3 * tall), paint)]
+        return [patch(at, (THIN, 2 * width, 0.3 * tall), paint)]
     if style == 2:
-        return [patch(at, (0.02, 0.55 * tall, 0.55 * tall), paint, True)]
+        return [patch(at, (THIN, 0.55 * tall, 0.55 * tall), paint, True)]
     if style == 3:
         windows = []
         for y in (-0.6, 0.6):
             spot = (-deep, y * width, 1.15 * tall)
-            windows.append(patch(spot, (0.02, 0.24 * width, 0.4 * tall), paint))
-            windows.append(patch(spot, (0.02, 0.16 * width, 0.28 * tall), GLASS))
+            windows.append(patch(spot, (THIN, 0.24 * width, 0.4 * tall), paint))
+            windows.append(patch(spot, (THIN, 0.16 * width, 0.28 * tall), GLASS))
         return windows
     return []
