@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-OUT ?= out/demo
+OUT ?= unseen-demo
 CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
 SUITABLE := 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'
 FIND_PYTHON := for python in $(CANDIDATES); do \
@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 .PHONY: demo test test-all lint bench clean
 
 demo: $(VENV)/core.stamp
-	$(BIN)/unseen demo --out $(OUT)
+	$(BIN)/unseen demo --out $(OUT) --overwrite
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(ARGS)
