@@ -1,4 +1,7 @@
-"""Grids of noise levels for samplers: decreasing, float64, on the CPU."""
+"""Grids of noise levels for samplers: decreasing, float64, on the CPU.
+
+A grid of `steps` steps has `steps` + 1 times.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from unseen.diffusion.schedule import Schedule
 
 def times_uniform(
     steps: int, t_start: float = 1.0, t_end: float = 0.0
-) -> Float[Tensor, "step+1"]:
+) -> Float[Tensor, "time"]:
     """`steps` equal steps of t.
 
     On a table of N integer steps this is N, N - N / steps .. 0 (as t = (i + 1) / N),
@@ -23,7 +26,7 @@ def times_uniform(
 
 def times_log_snr(
     steps: int, schedule: Schedule, t_start: float = 1.0, t_last: float = 1e-3
-) -> Float[Tensor, "step+1"]:
+) -> Float[Tensor, "time"]:
     """`steps` times uniform in log-SNR from `t_start` to `t_last`, then 0."""
     _check(steps, t_start, t_last)
     ends = schedule.log_snr(torch.tensor([t_start, t_last], dtype=torch.float64))
@@ -37,7 +40,7 @@ def times_karras(
     t_start: float = 1.0,
     t_last: float = 1e-3,
     rho: float = 7.0,
-) -> Float[Tensor, "step+1"]:
+) -> Float[Tensor, "time"]:
     """Karras et al. 2022, Eq. 5: (sigma / alpha)^(1 / rho) uniform, then 0.
 
     `steps` times from `t_start` to `t_last`, then 0. On `EDMSchedule` the defaults
@@ -58,7 +61,7 @@ def _shares(steps: int) -> Float[Tensor, "step"]:
 
 def _grid(
     schedule: Schedule, ends: Float[Tensor, "2"], log_snr: Float[Tensor, "step"]
-) -> Float[Tensor, "step+1"]:
+) -> Float[Tensor, "time"]:
     # Rounding must not leave the range that the ends span.
     log_snr = log_snr.clamp(ends[0], ends[1])
     times = schedule.t_from_log_snr(log_snr)
