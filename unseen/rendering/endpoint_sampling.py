@@ -21,12 +21,12 @@ def endpoint_uniform(
     return near[..., None] * (1 - fraction) + far[..., None] * fraction
 
 
-def forward_intervals(
+def endpoint_edges(
     positions: Float[Tensor, "*batch sample"],
-) -> Float[Tensor, "*batch sample"]:
-    """From each sample to the next; the last interval is the one before it again."""
-    intervals = positions.diff(dim=-1)
-    return torch.cat([intervals, intervals[..., -1:]], dim=-1)
+) -> Float[Tensor, "*batch sample+1"]:
+    """Each interval runs from a sample to the next; the last repeats its length."""
+    last = 2 * positions[..., -1:] - positions[..., -2:-1]
+    return torch.cat([positions, last], dim=-1)
 
 
 def endpoint_importance(
