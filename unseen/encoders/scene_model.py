@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -79,3 +80,42 @@ class SceneModel(nn.Module, abc.ABC):
 
         `t` is the noise level in [0, 1] of the target views.
         """
+
+    @abc.abstractmethod
+    def denoiser(
+        self,
+        context: ContextState,
+        condition: Condition,
+        cameras: Cameras,
+        size: tuple[int, int],
+    ) -> Denoiser:
+        """`joint` and its rendering at the target cameras (batch, 1), as one function.
+
+        It is called at every step of a trajectory, so implementations compute what
+        does not depend on the noisy view once. `plain_denoiser` is the slow twin.
+        """
+
+
+Denoiser = Callable[
+    [Float[Tensor, "batch 3 height width"], Float[Tensor, "batch"]],
+    tuple[Float[Tensor, "batch 3 height width"], Scene],
+]
+"""Maps x_t and t to the estimate of x_0 in [-1, 1], and the scene it renders."""
+
+
+def plain_denoiser(
+    model: SceneModel,
+    context: ContextState,
+    condition: Condition,
+    cameras: Cameras,
+    size: tuple[int, int],
+) -> Denoiser:
+    """Infer the joint scene and render it: what every `denoiser` must equal."""
+
+    def denoise(
+        x_t: Float[Tensor, "batch 3 height width"], t: Float[Tensor, "batch"]
+    ) -> tuple[Float[Tensor, "batch 3 height width"], Scene]:
+        scene = model.joint(context, Views(x_t[:, None], cameras), condition, t)
+        return 2 * scene.render(cameras, size).color[:, 0] - 1, scene
+
+    return denoise

@@ -136,3 +136,23 @@ def look_at(
     extrinsics[..., :3, 2] = forward
     extrinsics[..., :3, 3] = centers
     return extrinsics
+
+
+def turn_cameras(cameras: Cameras, azimuths: Float[Tensor, "turn"]) -> Cameras:
+    """Turn each camera about a vertical axis; angles in radians, (*batch turn) out.
+
+    The axis goes through the middle of the camera's depth range on its optical axis,
+    which is where an object that fills the range stands.
+    """
+    middle = 0.5 * (cameras.near + cameras.far)
+    pivot = cameras.centers + middle[..., None] * cameras.extrinsics[..., :3, 2]
+    motion = torch.eye(4).to(pivot).repeat(*cameras.shape, len(azimuths), 1, 1)
+    cos, sin = azimuths.cos(), azimuths.sin()
+    motion[..., 0, 0], motion[..., 0, 1] = cos, -sin
+    motion[..., 1, 0], motion[..., 1, 1] = sin, cos
+    # x -> R (x - pivot) + pivot.
+    pivot = pivot[..., None, :].expand(*cameras.shape, len(azimuths), 3)
+    rotated = torch.einsum("...ij,...j->...i", motion[..., :3, :3], pivot)
+    motion[..., :3, 3] = pivot - rotated
+    repeated = cameras._map(lambda x: x.unsqueeze(len(cameras.shape)))
+    return repeated.expand(*cameras.shape, len(azimuths)).transform(motion)

@@ -38,8 +38,8 @@ class Scene(abc.ABC):
         """The batch shape."""
 
     @abc.abstractmethod
-    def __getitem__(self, index: int) -> Scene:
-        """One scene of a batch."""
+    def __getitem__(self, index: int | slice) -> Scene:
+        """One scene, or some scenes, of a batch."""
 
     @abc.abstractmethod
     def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:

@@ -1,0 +1,298 @@
+"""Diffusion with Forward Models (Tewari et al., NeurIPS 2023, arXiv 2306.11719).
+
+An image diffusion model whose denoiser reconstructs a scene and renders it: from clean
+context views and one noisy target view a scene is inferred, and its rendering at the
+target camera is the estimate of the clean target image. Training sees posed images
+only; the scene of the last denoising step is a sample of p(scene | context).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from unseen.diffusion.guidance import classifier_free, dynamic_threshold
+from unseen.diffusion.noise import PerSampleNoise
+from unseen.diffusion.samplers import ddim
+from unseen.diffusion.times import times_uniform
+from unseen.diffusion.schedules import CosineSchedule
+from unseen.encoders.frustum import FrustumConfig, FrustumSceneModel
+from unseen.encoders.scene_model import Condition
+from unseen.geometry.cameras import Cameras, turn_cameras
+from unseen.geometry.rays import random_pixels
+
+from unseen.geometry.views import Example, Views
+from unseen.methods.method import Losses, SceneMethod
+from unseen.scenes.scene import PixelRendering, Scene
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig:
+    """Settings of sampling."""
+
+    num_steps: int = 25
+    """Denoising steps per target view."""
+
+    guidance: float = 1.5
+    """Classifier-free guidance scale; 1 is none, and half the work."""
+
+    eta: float = 0.0
+    """Noise added back at each DDIM step: 0 is deterministic, 1 ancestral."""
+
+    temperature: float = 1.0
+    """Factor on the initial noise."""
+
+    threshold: float | None = None
+    """Percentile of Imagen's dynamic thresholding (the authors use 0.95)."""
+
+    azimuths: tuple[float, ...] = (120.0, 240.0)
+    """Target cameras that complete an object, in degrees around the input's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DFMConfig:
+    """Settings of DFM."""
+
+    scene: FrustumConfig = FrustumConfig()
+    """The scene representation and its encoder."""
+
+    context_weights: tuple[float, ...] = (0.65, 0.35)
+    """How often training uses 1, 2, ... of the context views it is given."""
+
+    drop_context: float = 0.1
+    """How often an example's context images are replaced by grey, for guidance."""
+
+    target_pixels: int = 2048
+    """Supervised pixels of the noisy view."""
+
+    other_pixels: int = 512
+    """Supervised pixels of each other view."""
+
+    color_weight: float = 1.0
+    """Weight of the joint scene's colour errors."""
+
+    deterministic_weight: float = 1.0
+    """Weight of the deterministic scene's colour errors."""
+
+    opacity_weight: float = 0.25
+    """Weight of the errors of opacity, where the data has masks."""
+
+    sampling: SampleConfig = SampleConfig()
+    """Defaults of sampling."""
+
+
+class DFM(SceneMethod):
+    """The method, for any scene model."""
+
+    def __init__(self, config: DFMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = FrustumSceneModel(config.scene)
+        self.schedule = CosineSchedule()
+
+    # ---- Training -------------------------------------------------------------------
+
+    def loss(self, example: Example, generator: torch.Generator) -> Losses:
+        """The training loss of (batch, view) contexts and targets.
+
+        The first target view is noised. The joint scene must explain it, the context,
+        and the views that the model was not shown: the other targets, and contexts
+        that this step leaves out.
+        """
+        c = self.config
+        context, noisy, others = self._roles(example, generator)
+        batch = context.shape[0]
+        kept = torch.rand(batch, generator=generator) >= c.drop_context
+        kept = kept.to(noisy.images)
+        t = torch.rand(batch, generator=generator).to(noisy.images)
+        noise = torch.randn(noisy.images.shape, generator=generator).to(noisy.images)
+
+        state = self.model.encode_context(_signed(context, kept))
+        condition = self.model.condition(state, noisy.cameras, noisy.size, generator)
+        x_t = self.schedule.add_noise(2 * noisy.images - 1, noise, t)
+        x_t = dataclasses.replace(noisy, images=x_t)
+        joint = self.model.joint(state, x_t, condition, t)
+        mean = self.model.deterministic(state)
+
+        target_pixels = self._pixels(noisy, c.target_pixels, generator)
+        other_pixels = self._pixels(others, c.other_pixels, generator)
+        rendered = joint.render_pixels(
+            noisy.cameras, noisy.size, target_pixels, generator
+        )
+        color, opacity = _errors(rendered, noisy, target_pixels)
+        rendered = joint.render_pixels(
+            others.cameras, others.size, other_pixels, generator
+        )
+        novel, novel_opacity = _errors(rendered, others, other_pixels)
+        rendered = mean.render_pixels(
+            others.cameras, others.size, other_pixels, generator
+        )
+        deterministic, deterministic_opacity = _errors(rendered, others, other_pixels)
+        conditioning = _condition_error(condition, noisy)
+        terms = {
+            "target": color.mean(),
+            "novel": novel.mean(),
+            # A grey context says nothing, so its mean is not asked for.
+            "deterministic": ((deterministic + conditioning) * kept).mean(),
+            "opacity": (opacity + novel_opacity + deterministic_opacity * kept).mean(),
+        }
+        total = (
+            c.color_weight * (terms["target"] + terms["novel"])
+            + c.deterministic_weight * terms["deterministic"]
+            + c.opacity_weight * terms["opacity"]
+        )
+        return Losses(total, {name: term.detach() for name, term in terms.items()})
+
+    def _roles(
+        self, example: Example, generator: torch.Generator
+    ) -> tuple[Views, Views, Views]:
+        """Context, the view to be noised, and the views to be explained besides."""
+        weights = torch.tensor(self.config.context_weights)
+        weights = weights[: example.context.shape[1]]
+        count = int(torch.multinomial(weights, 1, generator=generator)) + 1
+        others = Views.cat([example.context, example.target[:, 1:]], dim=1)
+        return example.context[:, :count], example.target[:, :1], others
+
+    @staticmethod
+    def _pixels(
+        views: Views, count: int, generator: torch.Generator
+    ) -> Int[Tensor, "batch view ray"]:
+        batch, view = views.shape
+        count = min(count, views.size[0] * views.size[1])
+        pixels = random_pixels(views.size, batch * view, count, generator)
+        return pixels.unflatten(0, (batch, view)).to(views.images.device)
+
+    # ---- Sampling -------------------------------------------------------------------
+
+    def sample_scene(self, context: Views, generator: torch.Generator) -> Scene:
+        """One scene per batch entry, completed all around the object."""
+        seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
+        return self.complete(context, self.completion_cameras(context), seeds.tolist())
+
+    def completion_cameras(self, context: Views) -> Cameras:
+        """The target cameras (batch, target) of an object scene.
+
+        They are the first context camera, turned about the vertical through the
+        middle of its depth range by each of `SampleConfig.azimuths`.
+        """
+        azimuths = torch.deg2rad(torch.tensor(self.config.sampling.azimuths))
+        return turn_cameras(context.cameras[:, 0], azimuths.to(context.images))
+
+    @torch.no_grad()
+    def complete(
+        self,
+        context: Views,
+        cameras: Cameras,
+        seeds: Sequence[int],
+        options: SampleConfig | None = None,
+        on_step: Callable[[int, int, Scene], None] | None = None,
+    ) -> Scene:
+        """Sample target views one after the other; each becomes context of the next.
+
+        `cameras` are (batch, target). Entry i draws its noise from `seeds[i]` alone, so
+        it does not depend on the batch it is in. After every step, `on_step` gets the
+        number of steps done, of steps to do, and the current scenes. Returns the
+        scenes of the last denoising step, in eval mode and without gradients.
+        """
+        options = options or self.config.sampling
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = PerSampleNoise(generators)
+        num_targets, steps = cameras.shape[1], options.num_steps
+        scene = None
+        for target in range(num_targets):
+
+            def report(step: int, scene: Scene, done: int = target * steps) -> None:
+                if on_step is not None:
+                    on_step(done + step, num_targets * steps, scene)
+
+            camera = cameras[:, target : target + 1]
+            image, scene = self._sample_view(context, camera, noise, options, report)
+            context = Views.cat([context, Views(image, camera)], dim=1)
+        assert scene is not None
+        return scene
+
+    def _sample_view(
+        self,
+        context: Views,
+        camera: Cameras,
+        noise: PerSampleNoise,
+        options: SampleConfig,
+        report: Callable[[int, Scene], None],
+    ) -> tuple[Float[Tensor, "batch 1 3 height width"], Scene]:
+        """Denoise one target view; returns it in [0, 1], and the last step's scenes."""
+        batch, guided = context.shape[0], options.guidance != 1
+        given = _signed(context)
+        if guided:
+            grey = dataclasses.replace(given, images=torch.zeros_like(given.images))
+            given = Views.cat([given, grey])
+        both = Cameras.cat([camera, camera]) if guided else camera
+        # None of this depends on t: once per trajectory.
+        state = self.model.encode_context(given)
+        condition = self.model.condition(state, both, context.size)
+        denoiser = self.model.denoiser(state, condition, both, context.size)
+        scenes: list[Scene] = []
+
+        def denoise(
+            x_t: Float[Tensor, "batch 3 height width"], t: Float[Tensor, "batch"]
+        ) -> Float[Tensor, "batch 3 height width"]:
+            repeats = 2 if guided else 1
+            x_0, scene = denoiser(x_t.repeat(repeats, 1, 1, 1), t.repeat(repeats))
+            scenes[:] = [scene]
+            if guided:
+                x_0 = classifier_free(x_0[:batch], x_0[batch:], options.guidance)
+            if options.threshold is not None:
+                x_0 = dynamic_threshold(x_0, options.threshold)
+            return x_0.clamp(-1, 1)
+
+        times = times_uniform(options.num_steps).to(context.images)
+        start = noise(context.images[:, 0]) * options.temperature
+        x_0 = ddim(
+            denoise,
+            start * self.schedule.sigma(times[0]),
+            self.schedule,
+            times,
+            eta=options.eta,
+            noise=noise,
+            on_step=lambda step, x_t, x_0: report(step + 1, scenes[0]),
+        )
+        if guided:
+            # Guidance acts on images. To carry it into the scene, the scene is
+            # inferred once more from the guided image (the authors leave it out).
+            denoise(x_0, times[-1].expand(batch))
+        return 0.5 * (x_0[:, None] + 1), scenes[0][:batch]
+
+
+def _signed(
+    views: Views, kept: Float[Tensor, "batch"] | None = None
+) -> Views:
+    """Images from [0, 1] to the diffused range [-1, 1]; those not kept become grey."""
+    images = 2 * views.images - 1
+    if kept is not None:
+        images = images * kept[:, None, None, None, None]
+    return dataclasses.replace(views, images=images)
+
+
+def _errors(
+    rendered: PixelRendering, views: Views, pixels: Int[Tensor, "batch view ray"]
+) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
+    """Squared errors per scene of colour (in [-1, 1]) and of opacity (0 if unknown)."""
+    index = pixels[:, :, None].expand(-1, -1, 3, -1)
+    truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
+    color = 4 * (rendered.color - truth).square().mean(dim=(1, 2, 3))
+    if views.masks is None:
+        return color, torch.zeros_like(color)
+    mask = views.masks.flatten(-2).gather(-1, pixels)
+    return color, (rendered.opacity - mask).square().mean(dim=(1, 2))
+
+
+def _condition_error(condition: Condition, views: Views) -> Float[Tensor, "batch"]:
+    """Squared error of the conditioning render against the clean target view."""
+    size = condition.color.shape[-2:]
+    truth = functional.interpolate(views.images.flatten(0, 1), size, mode="area")
+    error = condition.color - truth.unflatten(0, views.shape)
+    return 4 * error.square().mean(dim=(1, 2, 3, 4))
