@@ -137,6 +137,8 @@ class ManifestWriter:
         # What JSON makes of the settings is what will be read back.
         settings = json.loads(json.dumps(settings))
         self._manifest = Manifest(settings, radius, depth_unit)
+        self._objects: list[ObjectRecord] = []
+        self._skipped: list[tuple[str, str]] = []
         try:
             self._open()
         except OSError as error:
@@ -156,7 +158,8 @@ class ManifestWriter:
             )
         if found is not None:
             self._require_same(found)
-            self._manifest = found
+            self._objects = list(found.objects)
+            self._skipped = list(found.skipped)
         for leftover in self.root.glob(f"{TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         self._rewrite_journal()
@@ -181,36 +184,37 @@ class ManifestWriter:
     @property
     def manifest(self) -> Manifest:
         """What has been recorded so far."""
-        return self._manifest
+        return dataclasses.replace(
+            self._manifest,
+            objects=tuple(self._objects),
+            skipped=tuple(self._skipped),
+        )
 
     @property
     def done(self) -> set[str]:
         """Ids of the objects that have been recorded."""
-        return {record.id for record in self._manifest.objects}
+        return {record.id for record in self._objects}
 
     def add(self, record: ObjectRecord) -> None:
         """Record an object whose folder is complete."""
-        objects = (*self._manifest.objects, record)
-        self._manifest = dataclasses.replace(self._manifest, objects=objects)
+        self._objects.append(record)
         self._append({"object": dataclasses.asdict(record)})
 
     def skip(self, source: str, reason: str) -> None:
         """Record a source that could not be used, and why."""
-        skipped = (*self._manifest.skipped, (source, reason))
-        self._manifest = dataclasses.replace(self._manifest, skipped=skipped)
+        self._skipped.append((source, reason))
         self._append({"skipped": [source, reason]})
 
     def finish(self) -> Manifest:
         """Write `manifest.json`, sorted by id, in place of the journal."""
-        objects = sorted(self._manifest.objects, key=lambda record: record.id)
-        self._manifest = dataclasses.replace(self._manifest, objects=tuple(objects))
+        self._objects.sort(key=lambda record: record.id)
         content = _header(self._manifest) | {
-            "objects": [dataclasses.asdict(record) for record in objects],
-            "skipped": [list(entry) for entry in self._manifest.skipped],
+            "objects": [dataclasses.asdict(record) for record in self._objects],
+            "skipped": [list(entry) for entry in self._skipped],
         }
         _replace(self.root / FINAL, json.dumps(content, indent=1) + "\n")
         (self.root / JOURNAL).unlink(missing_ok=True)
-        return self._manifest
+        return self.manifest
 
     def _append(self, entry: dict[str, Any]) -> None:
         with open(self.root / JOURNAL, "a") as file:
@@ -219,8 +223,8 @@ class ManifestWriter:
     def _rewrite_journal(self) -> None:
         """Start the journal anew from what is known: no torn line stays behind."""
         entries = [_header(self._manifest)]
-        entries += [{"object": dataclasses.asdict(r)} for r in self._manifest.objects]
-        entries += [{"skipped": list(entry)} for entry in self._manifest.skipped]
+        entries += [{"object": dataclasses.asdict(r)} for r in self._objects]
+        entries += [{"skipped": list(entry)} for entry in self._skipped]
         text = "".join(json.dumps(entry) + "\n" for entry in entries)
         _replace(self.root / JOURNAL, text)
         (self.root / FINAL).unlink(missing_ok=True)

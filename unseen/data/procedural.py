@@ -9,7 +9,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from unseen.data import procedural_objects, procedural_scenery
+from unseen.data import procedural_objects, procedural_scenery, procedural_trucks
 from unseen.data.primitives import Array, Solid, affine
 from unseen.data.procedural_rendering import render_solids
 from unseen.errors import UserError
@@ -20,7 +20,7 @@ _BUILDERS = {
     "crate": procedural_objects.crate,
     "mug": procedural_objects.mug,
     "critter": procedural_objects.critter,
-    "truck": procedural_scenery.truck,
+    "truck": procedural_trucks.truck,
     "chair": procedural_scenery.chair,
     "house": procedural_scenery.house,
 }
