@@ -82,8 +82,8 @@ def load_model(model: str | Path, device: torch.device | str = "cpu") -> Method:
 
     Args:
         model: The name of a bundled model ('objects-64'), a folder that `save_model`
-            wrote, the folder of a training run, or an 'organisation/name' on the Hugging Face hub, which needs the
-            package huggingface_hub.
+            wrote, the folder of a training run, or an 'organisation/name' on the
+            Hugging Face hub, which needs the package huggingface_hub.
         device: Where to put the weights.
 
     Raises:
@@ -98,6 +98,30 @@ def load_model(model: str | Path, device: torch.device | str = "cpu") -> Method:
     check_tensors(method.state_dict(), tensors, path)
     method.load_state_dict(tensors)
     return method.to(device).eval()
+
+
+def describe_model(model: str | Path) -> dict[str, Any]:
+    """What is known of a model without loading it.
+
+    Returns 'method', 'parameters' (their number), 'megabytes' on disk, 'step' of its
+    training (None where that is not known) and 'metrics': the numbers of its card, from
+    `metrics.json` beside its weights.
+
+    Raises:
+        UserError: there is no such model or its files are damaged.
+    """
+    folder = find_model(model)
+    config = read_json(folder / "config.json")
+    path = folder / "model.safetensors"
+    tensors, _ = read_tensors(path)
+    metrics = folder / "metrics.json"
+    return {
+        "method": config.get("method"),
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "megabytes": round(path.stat().st_size / 1e6, 1),
+        "step": config.get("provenance", {}).get("step"),
+        "metrics": read_json(metrics) if metrics.is_file() else {},
+    }
 
 
 def find_model(model: str | Path) -> Path:

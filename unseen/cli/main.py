@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from unseen.cli.data import Data
+from unseen.cli.models import Models
 from unseen.cli.sample import Demo, Sample
+from unseen.cli.train import Train, parse_train
 from unseen.errors import UserError
 
 Command = (
     Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
 )
 
 
-def main() -> None:
-    """Entry point. Bad input exits with 2 and one sentence, Ctrl-C with 130."""
-    command = tyro.cli(
+def parse(arguments: list[str]) -> Any:
+    """The command that the arguments ask for; tyro ends the process on bad ones."""
+    # The settings of a preset depend on its name, so `train` parses in two passes.
+    if arguments[:1] == ["train"]:
+        return parse_train(arguments[1:])
+    return tyro.cli(
         Command,  # type: ignore[arg-type]
+        args=arguments,
         prog="unseen",
         description="Sample the 3D scenes that an image could belong to.",
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
     )
+
+
+def main() -> None:
+    """Entry point. Bad input exits with 2 and one sentence, Ctrl-C with 130."""
     try:
-        command.run()
+        parse(sys.argv[1:]).run()
     except UserError as error:
         print(f"unseen: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("unseen: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        # What can be resumed says how.
+        print(
+            f"unseen: {interrupt.args[0] if interrupt.args else 'interrupted'}",
+            file=sys.stderr,
+        )
         sys.exit(130)
 
 

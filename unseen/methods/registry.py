@@ -7,13 +7,31 @@ from typing import Any
 from unseen.errors import UserError
 from unseen.methods.dfm import DFM, DFMConfig
 from unseen.methods.method import Method
+from unseen.training.config import TrainConfig
 from unseen.training.preset import Preset
 
 METHODS: dict[str, tuple[type[Method], type]] = {
     "DFM": (DFM, DFMConfig),
 }
 
-PRESETS: dict[str, Preset] = {}
+PRESETS: dict[str, Preset] = {
+    "objects-64": Preset(
+        DFMConfig(),
+        TrainConfig(
+            steps=60_000,
+            batch_size=8,
+            learning_rate=3e-4,
+            warmup_steps=500,
+            decay="cosine",
+            weight_decay=0.01,
+            ema_decay=0.9995,
+            num_workers=1,
+        ),
+        num_context=2,
+        num_target=2,
+        description="One image of an object to 3D scenes at 64x64.",
+    ),
+}
 
 
 def method_name(config: Any) -> str:

@@ -67,6 +67,8 @@ class TrainConfig:
     """Steps in a row that may be skipped for a loss or gradient that is not finite."""
     num_workers: int = 2
     """Processes that load data; 0 loads in the training process."""
+    cache_data: bool = True
+    """Keep decoded images in memory, once per loading process."""
     device: str = "auto"
     """`auto` takes the GPU where there is one; otherwise a name that torch knows."""
 

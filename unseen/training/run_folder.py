@@ -36,6 +36,7 @@ class Run:
     method: str
     settings: Preset
     data: tuple[str, ...]
+    weights: tuple[float, ...] = ()
 
 
 def check_new(folder: Path) -> None:
@@ -86,6 +87,7 @@ def read_run(folder: Path, method_configs: Mapping[str, type]) -> Run:
             value["method"],
             dataclasses.replace(preset, method=method),
             tuple(value["data"]),
+            tuple(value["weights"]),
         )
     except (KeyError, TypeError) as error:
         raise UserError(
