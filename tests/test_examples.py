@@ -1,0 +1,29 @@
+"""The examples run, from any folder, with shapes checked; they are short."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def test_examples_are_short_and_numbered() -> None:
+    names = [path.name[:2] for path in EXAMPLES]
+    assert names == [f"{i:02d}" for i in range(1, len(EXAMPLES) + 1)]
+    for path in EXAMPLES:
+        assert len(path.read_text().splitlines()) < 80
