@@ -17,7 +17,7 @@ MIN_SIDE = 8
 """Pixels: a shorter side than this holds no object."""
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded."""
-WORKING_SIDE = 2048
+WORKING_SIDE = 1024
 """Pixels: larger pictures are averaged down to about this before all else."""
 
 
@@ -27,7 +27,7 @@ def read_picture(path: str | Path) -> Float[ndarray, "height width 4"]:
     Reads what PIL reads: PNG, JPEG, WebP, TIFF, GIF, BMP and more, in any of its modes
     (16-bit, floating-point, palette, CMYK, ...). EXIF rotation and embedded colour
     profiles are respected; of an animation the first frame is taken. Large pictures are
-    averaged down until their longer side is below 4096 pixels.
+    averaged down until their longer side is below 2048 pixels.
 
     Raises UserError for a file that is missing, is no picture, is broken, has a side
     under 8 pixels or more than 100 million pixels in all.
