@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from unseen.methods.method import Method
+    from unseen.model import Model
 
 __version__ = "0.1.0"
 __all__ = ["load"]
 
 
-def load(model: str | Path, device: torch.device | str = "cpu") -> Method:
+def load(model: str | Path, device: torch.device | str = "cpu") -> Model:
     """A trained model by bundled name, folder or hub name.
 
     See `unseen.checkpoints.model_folder.load_model`, which is imported on the first
     call so that `import unseen` stays quick.
     """
     from unseen.checkpoints.model_folder import load_model
+    from unseen.model import Model
 
-    return load_model(model, device)
+    return Model(load_model(model, device))

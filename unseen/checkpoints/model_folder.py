@@ -93,11 +93,20 @@ def load_model(model: str | Path, device: torch.device | str = "cpu") -> Method:
     folder = find_model(model)
     config = read_json(folder / "config.json")
     method = _build(config, folder / "config.json")
-    path = folder / "model.safetensors"
+    load_weights(method, folder)
+    return method.to(device).eval()
+
+
+def load_weights(method: Method, model: str | Path) -> None:
+    """Fill a method with the weights of a model whose tensors have the same shapes.
+
+    Raises:
+        UserError: there is no such model, or its tensors are other ones.
+    """
+    path = find_model(model) / "model.safetensors"
     tensors, _ = read_tensors(path)
     check_tensors(method.state_dict(), tensors, path)
     method.load_state_dict(tensors)
-    return method.to(device).eval()
 
 
 def describe_model(model: str | Path) -> dict[str, Any]:

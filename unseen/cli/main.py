@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from unseen.cli.allocator import keep_freed_memory
 from unseen.cli.data import Data
 from unseen.cli.models import Models
 from unseen.cli.sample import Demo, Sample
@@ -38,6 +39,7 @@ def parse(arguments: list[str]) -> Any:
 
 def main() -> None:
     """Entry point. Bad input exits with 2 and one sentence, Ctrl-C with 130."""
+    keep_freed_memory()
     try:
         parse(sys.argv[1:]).run()
     except UserError as error:

@@ -39,6 +39,8 @@ class Train:
     """Data set folders; a resumed run remembers them."""
     weights: tuple[float, ...] = ()
     """Share of each data set in the examples; by default that of its objects."""
+    init: str | None = None
+    """Model (folder or name) of the same shape whose weights the run starts from."""
     resume: bool = False
     """Continue the run in `out` from its newest checkpoint."""
     overrides: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
@@ -71,7 +73,7 @@ class Train:
         settings = _override(self.preset, PRESETS[self.preset], self.overrides)
         data = tuple(str(path.absolute()) for path in self.data)
         name = method_name(settings.method)
-        return Run(self.preset, name, settings, data, self.weights)
+        return Run(self.preset, name, settings, data, self.weights, self.init)
 
     def _read(self) -> Run:
         from unseen.methods.registry import METHODS
@@ -154,7 +156,7 @@ def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:
     """The method with initial weights from the seed, the data, the trainer."""
     import torch
 
-    from unseen.checkpoints.model_folder import save_model
+    from unseen.checkpoints.model_folder import load_weights, save_model
     from unseen.methods.registry import build_method
     from unseen.training.trainer import Trainer
 
@@ -162,9 +164,13 @@ def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # random: modules initialise themselves
         method = build_method(run.settings.method)
+    if run.init is not None:
+        load_weights(method, run.init)
+    size = run.settings.method.image_size
 
     def batches(first: int) -> Iterator[Example]:
-        return stream.loader(first, config.num_workers, config.batch_size)
+        loader = stream.loader(first, config.num_workers, config.batch_size)
+        return (example.shrink((size, size)) for example in loader)
 
     def publish(trainer: Trainer) -> None:
         # At every checkpoint, so that a model can be looked at while it trains.
@@ -172,6 +178,7 @@ def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:
 
     stream = _open_stream(run, "train")
     held_out = _open_stream(run, "test").batch(0, GRID_SCENES)
+    held_out = held_out.shrink((size, size))
     return Trainer(method, config, batches, folder, held_out, publish)
 
 
@@ -216,6 +223,7 @@ def _provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
         "preset": run.preset,
         "data": [Path(path).name for path in run.data],
         "weights": list(run.weights),
+        "init": run.init,
         "step": trainer.step,
         "seconds": round(trainer.seconds, 1),
         "train": to_json(trainer.config),

@@ -22,12 +22,12 @@ from unseen.encoders.scene_model import (
     ContextState,
     Denoiser,
     SceneModel,
-    plain_denoiser,
 )
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.rays import plucker_images
 from unseen.geometry.views import Views
 from unseen.networks.unet2d import UNet2d, UNet2dConfig, sinusoidal_embedding
+from unseen.scenes.frustum_own_view import OwnView
 from unseen.scenes.frustum_volume import COLOR, FrustumVolumeScene
 
 
@@ -35,7 +35,7 @@ from unseen.scenes.frustum_volume import COLOR, FrustumVolumeScene
 class FrustumConfig:
     """Sizes of the frustum scene model."""
 
-    unet: UNet2dConfig = UNet2dConfig()
+    unet: UNet2dConfig = dataclasses.field(default_factory=UNet2dConfig)
     patch: int = 2
     """The U-Net works on images made this many times smaller (pixels to channels)."""
 
@@ -220,4 +220,16 @@ class FrustumSceneModel(SceneModel):
         cameras: Cameras,
         size: tuple[int, int],
     ) -> Denoiser:
-        return plain_denoiser(self, context, condition, cameras, size)
+        """`plain_denoiser` with one sample per slice, without its look-ups."""
+        assert isinstance(context, FrustumContext)
+        others = self._scene(context.joint, context.cameras)
+        own_view = OwnView.prepare(others, cameras[:, 0], size)
+
+        def denoise(
+            x_t: Float[Tensor, "batch 3 height width"], t: Float[Tensor, "batch"]
+        ) -> tuple[Float[Tensor, "batch 3 height width"], FrustumVolumeScene]:
+            scene = self.joint(context, Views(x_t[:, None], cameras), condition, t)
+            color = own_view.render(scene.volumes[:, -1]).color
+            return 2 * color.transpose(-1, -2).unflatten(-1, size) - 1, scene
+
+        return denoise

@@ -60,6 +60,28 @@ class Views:
     def to(self, device: torch.device | str) -> Views:
         return self._map(lambda x: x.to(device), self.cameras.to(device))
 
+    def shrink(self, size: tuple[int, int]) -> Views:
+        """Average over pixels, down to (height, width) `size`.
+
+        Cameras stay as they are, being normalised. Depths do not survive: the mean
+        of two surfaces is neither.
+        """
+        if size == self.size:
+            return self
+        if size[0] > self.size[0] or size[1] > self.size[1]:
+            raise ValueError(f"images of {self.size} cannot be shrunk to {size}")
+
+        def area(x: Float[Tensor, "*batch channel height width"]) -> Tensor:
+            flat = torch.nn.functional.adaptive_avg_pool2d(x.flatten(0, -4), size)
+            return flat.reshape(*x.shape[:-2], *size)
+
+        masks = None if self.masks is None else area(self.masks[..., None, :, :])
+        return Views(
+            area(self.images),
+            self.cameras,
+            None if masks is None else masks[..., 0, :, :],
+        )
+
     @staticmethod
     def stack(views: Sequence[Views]) -> Views:
         """Stack along a new first axis."""
@@ -90,6 +112,10 @@ class Example:
 
     context: Views
     target: Views
+
+    def shrink(self, size: tuple[int, int]) -> Example:
+        """Average over pixels, down to (height, width) `size`; see `Views.shrink`."""
+        return Example(self.context.shrink(size), self.target.shrink(size))
 
     def to(self, device: torch.device | str) -> Example:
         return Example(self.context.to(device), self.target.to(device))

@@ -19,15 +19,14 @@ from torch.nn import functional
 from unseen.diffusion.guidance import classifier_free, dynamic_threshold
 from unseen.diffusion.noise import PerSampleNoise
 from unseen.diffusion.samplers import ddim
-from unseen.diffusion.times import times_uniform
 from unseen.diffusion.schedules import CosineSchedule
+from unseen.diffusion.times import times_uniform
 from unseen.encoders.frustum import FrustumConfig, FrustumSceneModel
 from unseen.encoders.scene_model import Condition
 from unseen.geometry.cameras import Cameras, turn_cameras
 from unseen.geometry.rays import random_pixels
-
 from unseen.geometry.views import Example, Views
-from unseen.methods.method import Losses, SceneMethod
+from unseen.methods.method import Losses, OnStep, SampleOptions, SceneMethod
 from unseen.scenes.scene import PixelRendering, Scene
 
 
@@ -58,8 +57,11 @@ class SampleConfig:
 class DFMConfig:
     """Settings of DFM."""
 
-    scene: FrustumConfig = FrustumConfig()
+    scene: FrustumConfig = dataclasses.field(default_factory=FrustumConfig)
     """The scene representation and its encoder."""
+
+    image_size: int = 64
+    """Height and width of the images that are diffused, in pixels."""
 
     context_weights: tuple[float, ...] = (0.65, 0.35)
     """How often training uses 1, 2, ... of the context views it is given."""
@@ -67,10 +69,10 @@ class DFMConfig:
     drop_context: float = 0.1
     """How often an example's context images are replaced by grey, for guidance."""
 
-    target_pixels: int = 2048
+    target_pixels: int = 1024
     """Supervised pixels of the noisy view."""
 
-    other_pixels: int = 512
+    other_pixels: int = 384
     """Supervised pixels of each other view."""
 
     color_weight: float = 1.0
@@ -82,7 +84,7 @@ class DFMConfig:
     opacity_weight: float = 0.25
     """Weight of the errors of opacity, where the data has masks."""
 
-    sampling: SampleConfig = SampleConfig()
+    sampling: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     """Defaults of sampling."""
 
 
@@ -169,10 +171,19 @@ class DFM(SceneMethod):
 
     # ---- Sampling -------------------------------------------------------------------
 
-    def sample_scene(self, context: Views, generator: torch.Generator) -> Scene:
-        """One scene per batch entry, completed all around the object."""
-        seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
-        return self.complete(context, self.completion_cameras(context), seeds.tolist())
+    def sample_scene(
+        self,
+        context: Views,
+        seeds: Sequence[int],
+        options: SampleOptions | None = None,
+        on_step: OnStep | None = None,
+    ) -> Scene:
+        """Scenes (batch,) that are completed all around the object."""
+        asked = vars(options or SampleOptions())
+        chosen = {name: x for name, x in asked.items() if x is not None}
+        config = dataclasses.replace(self.config.sampling, **chosen)
+        cameras = self.completion_cameras(context)
+        return self.complete(context, cameras, seeds, config, on_step)
 
     def completion_cameras(self, context: Views) -> Cameras:
         """The target cameras (batch, target) of an object scene.
@@ -190,7 +201,7 @@ class DFM(SceneMethod):
         cameras: Cameras,
         seeds: Sequence[int],
         options: SampleConfig | None = None,
-        on_step: Callable[[int, int, Scene], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> Scene:
         """Sample target views one after the other; each becomes context of the next.
 
@@ -267,9 +278,7 @@ class DFM(SceneMethod):
         return 0.5 * (x_0[:, None] + 1), scenes[0][:batch]
 
 
-def _signed(
-    views: Views, kept: Float[Tensor, "batch"] | None = None
-) -> Views:
+def _signed(views: Views, kept: Float[Tensor, "batch"] | None = None) -> Views:
     """Images from [0, 1] to the diffused range [-1, 1]; those not kept become grey."""
     images = 2 * views.images - 1
     if kept is not None:

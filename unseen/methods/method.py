@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -40,15 +41,41 @@ class Method(nn.Module, abc.ABC):
         """Novel views (batch, view) of one sampled scene per batch entry."""
 
 
+@dataclasses.dataclass(frozen=True)
+class SampleOptions:
+    """What a user may ask of sampling; None leaves it to the method."""
+
+    num_steps: int | None = None
+    """Denoising steps (per view, where views are sampled one after the other)."""
+
+    guidance: float | None = None
+    """Classifier-free guidance scale; 1 is none."""
+
+
+OnStep = Callable[[int, int, Scene], None]
+"""Receives the number of steps done, of steps to do, and the scenes so far."""
+
+
 class SceneMethod(Method):
     """A method whose samples are scenes."""
 
     @abc.abstractmethod
-    def sample_scene(self, context: Views, generator: torch.Generator) -> Scene:
-        """One scene per batch entry of `context`."""
+    def sample_scene(
+        self,
+        context: Views,
+        seeds: Sequence[int],
+        options: SampleOptions | None = None,
+        on_step: OnStep | None = None,
+    ) -> Scene:
+        """One scene per batch entry of `context`, (batch,).
+
+        The random numbers of entry i come from `seeds[i]` alone, so that a scene does
+        not depend on the batch that it is sampled in.
+        """
 
     def sample(
         self, context: Views, cameras: Cameras, generator: torch.Generator
     ) -> Views:
-        scene = self.sample_scene(context, generator)
+        seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
+        scene = self.sample_scene(context, seeds.tolist())
         return Views(scene.render(cameras, context.size).color, cameras)

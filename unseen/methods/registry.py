@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from unseen.encoders.frustum import FrustumConfig
 from unseen.errors import UserError
 from unseen.methods.dfm import DFM, DFMConfig
 from unseen.methods.method import Method
+from unseen.networks.unet2d import UNet2dConfig
 from unseen.training.config import TrainConfig
 from unseen.training.preset import Preset
 
@@ -14,18 +16,37 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "DFM": (DFM, DFMConfig),
 }
 
+_SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(40, 80, 160), num_blocks=1))
+
 PRESETS: dict[str, Preset] = {
-    "objects-64": Preset(
-        DFMConfig(),
+    "objects-32": Preset(
+        DFMConfig(_SMALL_FRUSTUM, image_size=32, other_pixels=256),
         TrainConfig(
-            steps=60_000,
+            steps=6_000,
             batch_size=8,
-            learning_rate=3e-4,
-            warmup_steps=500,
+            learning_rate=6e-4,
+            warmup_steps=100,
+            ema_decay=0.998,
+            checkpoint_every=250,
+            sample_every=500,
+            num_workers=0,
+        ),
+        num_context=2,
+        num_target=2,
+        description="Objects at 32x32: the cheap first stage of objects-64.",
+    ),
+    "objects-64": Preset(
+        DFMConfig(_SMALL_FRUSTUM),
+        TrainConfig(
+            steps=4_000,
+            batch_size=8,
+            learning_rate=6e-4,
+            warmup_steps=100,
             decay="cosine",
-            weight_decay=0.01,
-            ema_decay=0.9995,
-            num_workers=1,
+            ema_decay=0.998,
+            checkpoint_every=250,
+            sample_every=500,
+            num_workers=0,
         ),
         num_context=2,
         num_target=2,

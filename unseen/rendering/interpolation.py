@@ -9,7 +9,6 @@ devices the same functions call `F.grid_sample`.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import Literal
 
@@ -23,24 +22,19 @@ from torch import Tensor
 class TrilinearCorners:
     """Where points lie in a voxel grid: computed once, looked up in many volumes.
 
-    `base` is the flat index (over batch, depth, height, width) of the voxel with the
-    lowest index among a point's eight neighbours; `weights` are those of the eight,
-    x fastest. Both are None off the CPU, where only `coordinates` are needed.
+    `base` is the flat index (over depth, height, width) of the voxel with the lowest
+    index among a point's eight neighbours; `weights` are those of the eight, x
+    fastest. Both are None off the CPU, where only `coordinates` are needed.
     """
 
     coordinates: Float[Tensor, "batch point 3"]
     grid_size: tuple[int, int, int]
-    base: Int[Tensor, " lookup"] | None
-    weights: Float[Tensor, "lookup 8"] | None
+    base: Int[Tensor, "batch point"] | None
+    weights: Float[Tensor, "batch point 8"] | None
 
     @property
-    def num_rows(self) -> int:
-        """Number of voxels over the whole batch."""
-        return len(self.coordinates) * math.prod(self.grid_size)
-
-    @property
-    def offsets(self) -> list[int]:
-        """Of the eight neighbours' rows from the base row, in the order of weights."""
+    def steps(self) -> list[int]:
+        """From the base voxel to the eight neighbours, in the order of `weights`."""
         depth, height, width = self.grid_size
         # Along an axis with a single voxel the second neighbour does not exist: it
         # aliases the first and has weight zero.
@@ -50,27 +44,6 @@ class TrilinearCorners:
         return [
             z + y + x for z in (0, step_z) for y in (0, step_y) for x in (0, step_x)
         ]
-
-    @functools.cached_property
-    def index(self) -> Int[Tensor, "lookup 8"]:
-        """Rows of the eight neighbours."""
-        assert self.base is not None
-        return self.base[:, None] + torch.tensor(self.offsets, dtype=torch.int32)
-
-    @functools.cached_property
-    def transpose(
-        self,
-    ) -> tuple[Int[Tensor, " entry"], Int[Tensor, " row"], Float[Tensor, " entry"]]:
-        """The look-up's transpose: which points touch each voxel, and how strongly.
-
-        Points and weights sorted by voxel, with the offset of each voxel's first.
-        """
-        assert self.weights is not None
-        rows, order = self.index.flatten().sort(stable=True)
-        starts = torch.searchsorted(
-            rows, torch.arange(self.num_rows, dtype=torch.int32), out_int32=True
-        )
-        return (order >> 3).int(), starts, self.weights.flatten()[order]
 
 
 def trilinear_corners(
@@ -92,23 +65,22 @@ def trilinear_corners(
         return TrilinearCorners(coordinates, grid_size, None, None)
     depth, height, width = grid_size
     batch, points, _ = coordinates.shape
-    if batch * depth * height * width >= 2**31:
-        raise ValueError("the volume has more than 2^31 voxels: split the batch")
+    if depth * height * width >= 2**31 or 8 * points >= 2**31:
+        raise ValueError("2^31 voxels or 2^28 points are too many: use fewer")
 
-    x, y, z = coordinates.reshape(-1, 3).float().unbind(-1)
-    base, x0, x1 = _locate(x, width)
-    row, y0, y1 = _locate(y, height)
-    base.add_(row, alpha=width)
-    row, z0, z1 = _locate(z, depth)
-    base.add_(row, alpha=width * height)
-    if batch > 1:
-        volume = torch.arange(batch, dtype=torch.int32) * (depth * height * width)
-        base.view(batch, points).add_(volume[:, None])
-
-    weights = torch.empty(len(base), 8)
-    for k, weight in enumerate([z0 * y0, z0 * y1, z1 * y0, z1 * y1]):
-        torch.mul(weight, x0, out=weights[:, 2 * k])
-        torch.mul(weight, x1, out=weights[:, 2 * k + 1])
+    base = torch.empty(batch, points, dtype=torch.int32)
+    weights = torch.empty(batch, points, 8)
+    # One batch entry at a time: the temporaries stay in the cache.
+    for entry in range(batch):
+        x, y, z = coordinates[entry].float().unbind(-1)
+        column, x0, x1 = _locate(x, width)
+        row, y0, y1 = _locate(y, height)
+        layer, z0, z1 = _locate(z, depth)
+        column.add_(row, alpha=width).add_(layer, alpha=width * height)
+        base[entry] = column
+        for k, weight in enumerate([z0 * y0, z0 * y1, z1 * y0, z1 * y1]):
+            torch.mul(weight, x0, out=weights[entry, :, 2 * k])
+            torch.mul(weight, x1, out=weights[entry, :, 2 * k + 1])
     return TrilinearCorners(coordinates, grid_size, base, weights)
 
 
@@ -132,28 +104,78 @@ def _locate(
 class _Lookup(torch.autograd.Function):
     """Weighted sums of table rows; the gradient is the transposed weighted sum.
 
-    `F.embedding_bag` differentiates itself, but serially and about eight times
-    slower than the sort and second bag used here.
+    `F.embedding_bag` can differentiate itself, but ten times slower than this.
     """
 
     @staticmethod
     def forward(ctx, table: Tensor, corners: TrilinearCorners) -> Tensor:
+        assert corners.base is not None and corners.weights is not None
         ctx.corners = corners
-        return F.embedding_bag(
-            corners.index, table, per_sample_weights=corners.weights, mode="sum"
-        )
+        batch, points = corners.base.shape
+        steps = torch.tensor(corners.steps, dtype=torch.int32)
+        values = table.new_empty(batch, points, table.shape[-1])
+        for entry in range(batch):
+            values[entry] = F.embedding_bag(
+                corners.base[entry, :, None] + steps,
+                table[entry],
+                per_sample_weights=corners.weights[entry],
+                mode="sum",
+            )
+        return values
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        points, starts, weights = ctx.corners.transpose
-        grad_table = F.embedding_bag(
-            points,
-            grad_outputs[0].contiguous(),
-            offsets=starts,
-            per_sample_weights=weights,
-            mode="sum",
-        )
+        corners: TrilinearCorners = ctx.corners
+        assert corners.base is not None and corners.weights is not None
+        (grad_values,) = grad_outputs
+        num_rows = math.prod(corners.grid_size)
+        batch, _, channel = grad_values.shape
+        grad_table = grad_values.new_empty(batch, num_rows, channel)
+        for entry in range(batch):
+            entries, starts = _transpose(corners.base[entry], corners.steps, num_rows)
+            grad_table[entry] = F.embedding_bag(
+                (entries >> 3).int(),
+                grad_values[entry].contiguous(),
+                offsets=starts,
+                per_sample_weights=corners.weights[entry]
+                .view(-1)
+                .index_select(0, entries),
+                mode="sum",
+            )
         return grad_table, None
+
+
+def _transpose(
+    base: Int[Tensor, " point"], steps: list[int], num_rows: int
+) -> tuple[Int[Tensor, " entry"], Int[Tensor, " row"]]:
+    """Which points touch each voxel.
+
+    Returns the entries `8 * point + neighbour` grouped by the voxel they touch, and
+    where each voxel's group starts. This is a counting sort: only the points are
+    sorted, by base voxel, and a voxel's group is eight runs of them, one per step.
+    """
+    base, order = base.sort(stable=True)
+    count = torch.bincount(base, minlength=num_rows).int()
+    first_point = count.cumsum(0, dtype=torch.int32) - count
+
+    # Where the run of base voxel b for each step begins inside of the group of voxel
+    # b + step, less the rank of b's first point.
+    runs = torch.zeros(len(steps), num_rows, dtype=torch.int32)
+    total = torch.zeros(num_rows, dtype=torch.int32)
+    for run, step in zip(runs, steps, strict=True):
+        valid = num_rows - step
+        torch.sub(total[step:], first_point[:valid], out=run[:valid])
+        total[step:] += count[:valid]
+    starts = total.cumsum(0, dtype=torch.int32) - total
+
+    entries = torch.empty(len(base) * len(steps), dtype=torch.int64)
+    rank = torch.arange(len(base), dtype=torch.int32)
+    order *= len(steps)
+    for k, (run, step) in enumerate(zip(runs, steps, strict=True)):
+        run[: num_rows - step] += starts[step:]
+        place = run.index_select(0, base).add_(rank)
+        entries.scatter_(0, place.long(), order + k)
+    return entries, starts
 
 
 def lookup(
@@ -175,9 +197,9 @@ def lookup(
         grid = corners.coordinates.to(volume.dtype)[:, :, None, None] * 2 - 1
         values = F.grid_sample(volume, grid, align_corners=False)
         return values[..., 0, 0].transpose(1, 2)
-    table = volume.permute(0, 2, 3, 4, 1).reshape(-1, channel).float().contiguous()
-    values = _Lookup.apply(table, corners)
-    return values.view(batch, -1, channel).to(volume.dtype)
+    table = volume.permute(0, 2, 3, 4, 1).reshape(batch, -1, channel)
+    values = _Lookup.apply(table.float().contiguous(), corners)
+    return values.to(volume.dtype)
 
 
 def trilinear(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,3 +30,14 @@ class Rendering:
         return Rendering(
             self.color[index], self.depth[index], self.opacity[index], features
         )
+
+
+def stack_renderings(renderings: Sequence[Rendering]) -> Rendering:
+    """Stack along a new first axis."""
+    features = [r.features for r in renderings if r.features is not None]
+    return Rendering(
+        torch.stack([r.color for r in renderings]),
+        torch.stack([r.depth for r in renderings]),
+        torch.stack([r.opacity for r in renderings]),
+        torch.stack(features) if features else None,
+    )

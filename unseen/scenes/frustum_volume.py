@@ -9,6 +9,7 @@ is added; colours are averaged with the weights that the views give themselves.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import torch
@@ -18,11 +19,16 @@ from torch.nn import functional
 
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.projection import project
-from unseen.geometry.rays import pixel_rays
-from unseen.rendering.compositing import composite, composite_weights
+from unseen.geometry.rays import get_rays, pixel_rays
+from unseen.rendering.compositing import (
+    composite,
+    composite_weights,
+    over_background,
+)
 from unseen.rendering.interpolation import lookup, trilinear_corners
-from unseen.rendering.rendering import Rendering
+from unseen.rendering.rendering import Rendering, stack_renderings
 from unseen.rendering.sampling import sample_uniform
+from unseen.scenes.occupancy import Occupancy
 from unseen.scenes.scene import FieldScene, PixelRendering
 
 # Density is GAIN * softplus(evidence + BIAS): an untrained volume is a thin fog
@@ -36,8 +42,9 @@ DENSITY, CONFIDENCE, COLOR = 0, 1, slice(2, 5)
 class FrustumVolumeScene(FieldScene):
     """Volumes of logits in the frustums of `cameras`.
 
-    Slices are equally spaced in depth, from near to far. Channels of `volumes` are density evidence, log confidence, colour logits (3), and
-    any number of features. `num_samples` is the number of samples along a ray.
+    Slices are equally spaced in depth, from near to far. Channels of `volumes` are
+    density evidence, log confidence, colour logits (3), and any number of features.
+    `num_samples` is the number of samples along a ray.
     """
 
     volumes: Float[Tensor, "*batch view height width slice channel"]
@@ -54,32 +61,27 @@ class FrustumVolumeScene(FieldScene):
             self, volumes=self.volumes[index], cameras=self.cameras[index]
         )
 
-    def _query(
+    def look_up(
         self, points: Float[Tensor, "*batch point 3"]
     ) -> tuple[
-        Float[Tensor, "*batch point"], Float[Tensor, "*batch point value"]
+        Float[Tensor, "*batch view point channel"], Bool[Tensor, "*batch view point"]
     ]:
-        """Density, and colour followed by features."""
-        per_view = points[..., None, :, :]
-        xy, depth = project(self.cameras, per_view)
+        """What each view's volume says of world points, and whether it holds them."""
+        xy, depth = project(self.cameras, points[..., None, :, :])
         near, far = self.cameras.near[..., None], self.cameras.far[..., None]
         z = (depth - near) / (far - near)
         # The last axis of the grid is the fastest one: slices, then columns, rows.
         coordinates = torch.stack([z, xy[..., 0], xy[..., 1]], dim=-1)
         height, width, slices = self.volumes.shape[-4:-1]
-        corners = trilinear_corners(
-            coordinates.flatten(0, -3), (height, width, slices)
-        )
+        corners = trilinear_corners(coordinates.flatten(0, -3), (height, width, slices))
         table = self.volumes.flatten(0, -5).movedim(-1, 1)
-        found = lookup(table, corners)
-        found = found.reshape(*coordinates.shape[:-1], -1)
-        inside = ((coordinates >= 0) & (coordinates <= 1)).all(dim=-1)
-        return _pool(found, inside)
+        found = lookup(table, corners).reshape(*coordinates.shape[:-1], -1)
+        return found, ((coordinates >= 0) & (coordinates <= 1)).all(dim=-1)
 
     def evaluate(
         self, points: Float[Tensor, "*batch point 3"]
     ) -> tuple[Float[Tensor, "*batch point"], Float[Tensor, "*batch point 3"]]:
-        density, values = self._query(points)
+        density, values = pool_views(*self.look_up(points))
         return density, values[..., :3]
 
     def render_pixels(
@@ -99,65 +101,63 @@ class FrustumVolumeScene(FieldScene):
             jitter = torch.rand(pixels.shape, generator=generator).to(depths)
             depths = depths + (jitter[..., None] - 0.5) * intervals[..., None, :]
         points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
-        density, values = self._query(points.flatten(len(self.shape), -2))
+        found, inside = self.look_up(points.flatten(len(self.shape), -2))
+        density, values = pool_views(found, inside)
         density = density.reshape(depths.shape)
         values = values.reshape(*depths.shape, -1)
         lengths = intervals[..., None, :] * directions.norm(dim=-1, keepdim=True)
-        weights = composite_weights(density, lengths.expand_as(density))
-        return self._composite(weights, values, depths, far)
-
-    def _composite(
-        self,
-        weights: Float[Tensor, "*pixel sample"],
-        values: Float[Tensor, "*pixel sample value"],
-        depths: Float[Tensor, "*pixel sample"],
-        far: Float[Tensor, "*batch"],
-    ) -> PixelRendering:
-        opacity = weights.sum(dim=-1)
-        composited = composite(weights, values)
-        missed = 1 - opacity
-        color = composited[..., :3] + missed[..., None] * self.background
-        depth = (weights * depths).sum(dim=-1) + missed * far[..., None]
-        features = composited[..., 3:] if values.shape[-1] > 3 else None
-        return PixelRendering(color, depth, opacity, features)
-
-    def render(
-        self, cameras: Cameras, size: tuple[int, int], chunk: int = 2**21
-    ) -> Rendering:
-        """See `Scene.render`; `chunk` bounds the number of samples held at once."""
-        height, width = size
-        lead = cameras.shape.numel()
-        step = max(chunk // (self.num_samples * max(lead, 1)), 1)
-        index = torch.arange(height * width, device=cameras.device)
-        index = index.expand(*cameras.shape, -1)
-        parts = [
-            self.render_pixels(cameras, size, index[..., i : i + step])
-            for i in range(0, height * width, step)
-        ]
-
-        def image(name: str) -> Tensor:
-            return torch.cat([getattr(p, name) for p in parts], dim=len(cameras.shape))
-
-        def channels(name: str) -> Tensor:
-            return image(name).transpose(-1, -2).unflatten(-1, size)
-
-        features = None if parts[0].features is None else channels("features")
-        return Rendering(
-            channels("color"),
-            image("depth").unflatten(-1, size),
-            image("opacity").unflatten(-1, size),
-            features,
+        return composite_pixels(
+            density, values, depths, lengths, far[..., None], self.background
         )
 
+    def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
+        """See `Scene.render`. Samples in empty space are skipped (`Occupancy`)."""
+        if self.shape:
+            return stack_renderings(
+                [self[i].render(cameras[i], size) for i in range(self.shape[0])]
+            )
+        return stack_renderings([self._render(camera, size) for camera in cameras])
+
+    def _render(self, camera: Cameras, size: tuple[int, int]) -> Rendering:
+        """One view of one scene."""
+        pixels = torch.arange(size[0] * size[1], device=camera.device)
+        origins, directions = pixel_rays(camera, size, pixels)
+        depths, intervals = sample_uniform(camera.near, camera.far, self.num_samples)
+        points = origins[:, None, :] + depths[:, None] * directions[:, None, :]
+        kept = self.occupancy.holds(points)
+        density = points.new_zeros(kept.shape)
+        values = points.new_zeros(*kept.shape, self.volumes.shape[-1] - COLOR.start)
+        density[kept], values[kept] = pool_views(*self.look_up(points[kept]))
+        lengths = intervals * directions.norm(dim=-1, keepdim=True)
+        r = composite_pixels(
+            density, values, depths, lengths, camera.far, self.background
+        )
+        return Rendering(
+            r.color.T.unflatten(-1, size),
+            r.depth.unflatten(-1, size),
+            r.opacity.unflatten(-1, size),
+            None if r.features is None else r.features.T.unflatten(-1, size),
+        )
+
+    @functools.cached_property
+    def occupancy(self) -> Occupancy:
+        """Where one scene has matter; found once, at the first rendering."""
+        return Occupancy.find(self, self.limits())
+
+    def limits(self) -> Float[Tensor, "2 3"]:
+        """The box around all frustums; there is nothing outside of them."""
+        corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        corners = corners.to(self.background).expand(*self.cameras.shape, -1, -1)
+        origins, directions = get_rays(self.cameras, corners)
+        ends = torch.stack([self.cameras.near, self.cameras.far])[..., None, None]
+        points = (origins + ends * directions).reshape(-1, 3)
+        return torch.stack([points.amin(dim=0), points.amax(dim=0)])
+
     def bounds(self) -> Float[Tensor, "2 3"]:
-        """The box around the part of the world where cameras' depth ranges meet."""
-        forward = self.cameras.extrinsics[..., :3, 2]
-        middle = 0.5 * (self.cameras.near + self.cameras.far)
-        center = self.cameras.centers + middle[..., None] * forward
-        radius = 0.5 * (self.cameras.far - self.cameras.near)
-        low = (center - radius[..., None]).reshape(-1, 3).amin(dim=0)
-        high = (center + radius[..., None]).reshape(-1, 3).amax(dim=0)
-        return torch.stack([low, high])
+        if not self.shape:
+            return self.occupancy.bounds()
+        each = torch.stack([self[i].bounds() for i in range(self.shape[0])])
+        return torch.stack([each[:, 0].amin(dim=0), each[:, 1].amax(dim=0)])
 
     def tensors(self) -> dict[str, Tensor]:
         return {
@@ -187,7 +187,7 @@ class FrustumVolumeScene(FieldScene):
         )
 
 
-def _pool(
+def pool_views(
     found: Float[Tensor, "*batch view point channel"],
     inside: Bool[Tensor, "*batch view point"],
 ) -> tuple[Float[Tensor, "*batch point"], Float[Tensor, "*batch point value"]]:
@@ -199,3 +199,22 @@ def _pool(
     share = confidence.softmax(dim=-2)
     values = (share[..., None] * found[..., COLOR.start :]).sum(dim=-3)
     return density, torch.cat([values[..., :3].sigmoid(), values[..., 3:]], dim=-1)
+
+
+def composite_pixels(
+    density: Float[Tensor, "*pixel sample"],
+    values: Float[Tensor, "*pixel sample value"],
+    depths: Float[Tensor, "*#pixel sample"],
+    lengths: Float[Tensor, "*#pixel sample"],
+    far: Float[Tensor, "*#pixel"],
+    background: Float[Tensor, "3"],
+) -> PixelRendering:
+    """Volume-render samples along rays: colour over the background, depth, features."""
+    weights = composite_weights(density, lengths.expand_as(density))
+    opacity = weights.sum(dim=-1)
+    composited = composite(weights, values)
+    missed = 1 - opacity
+    color = over_background(composited[..., :3], opacity, background)
+    depth = (weights * depths).sum(dim=-1) + missed * far
+    features = composited[..., 3:] if values.shape[-1] > 3 else None
+    return PixelRendering(color, depth, opacity, features)

@@ -37,6 +37,7 @@ class Run:
     settings: Preset
     data: tuple[str, ...]
     weights: tuple[float, ...] = ()
+    init: str | None = None
 
 
 def check_new(folder: Path) -> None:

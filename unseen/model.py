@@ -1,0 +1,114 @@
+"""A trained model, as people use it: pictures in, scenes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from unseen.data.cameras import sphere_cameras
+from unseen.data.image_input import load_object_image
+from unseen.errors import UserError
+from unseen.geometry.cameras import Cameras
+from unseen.geometry.views import Views
+from unseen.methods.method import Method, SampleOptions, SceneMethod
+from unseen.scenes.scene import Scene
+
+BATCH = 4
+"""Scenes that are sampled at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A method with its weights."""
+
+    method: Method
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the images that the method works on."""
+        return self.method.config.image_size  # type: ignore[union-attr,return-value]
+
+    def sample_scenes(
+        self,
+        image: str | Path,
+        num: int = 4,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        fov: float = 40.0,
+        elevation: float = 20.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Scene]:
+        """Sample `num` 3D scenes that a picture of an object could belong to.
+
+        The object ends up in the unit sphere at the world's origin, z up, with the
+        camera at azimuth 0. `fov` (full field of view) and `elevation` (how far the
+        camera looks down) are in degrees. Scene i depends on `seed` and i, not on
+        `num`. `progress` gets the number of denoising steps done and to do.
+
+        Raises:
+            UserError: the picture cannot be used, or the model makes no scenes.
+        """
+        views = self.context(image, fov, elevation)
+        return self.complete(views, num, seed, steps, guidance, progress)
+
+    def context(
+        self, image: str | Path, fov: float = 40.0, elevation: float = 20.0
+    ) -> Views:
+        """The picture of an object as the input view (view,); see `sample_scenes`."""
+        size = (self.image_size, self.image_size)
+        loaded = load_object_image(image, self.image_size)
+        camera = object_camera(fov, elevation)
+        return Views(loaded.image[None], camera, loaded.mask[None].reshape(1, *size))
+
+    def complete(
+        self,
+        context: Views,
+        num: int = 4,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Scene]:
+        """Sample `num` scenes that agree with posed images (view,)."""
+        method = self.method
+        if not isinstance(method, SceneMethod):
+            raise UserError(
+                f"{type(method).__name__} samples views and no scenes: use a method "
+                "that samples scenes, such as DFM."
+            )
+        options = SampleOptions(steps, guidance)
+        scenes: list[Scene] = []
+        for start in range(0, num, BATCH):
+            # Always a full batch: the last bits of a result may depend on its size.
+            seeds = [scene_seed(seed, start + i) for i in range(BATCH)]
+            batch = Views.stack([dataclasses.replace(context, depths=None)] * BATCH)
+
+            def report(done: int, total: int, _: Scene, start: int = start) -> None:
+                batches = math.ceil(num / BATCH)
+                if progress is not None:
+                    progress(start // BATCH * total + done, batches * total)
+
+            found = method.sample_scene(batch, seeds, options, report)
+            scenes += [found[i] for i in range(min(BATCH, num - start))]
+        return scenes
+
+
+def object_camera(fov: float, elevation: float) -> Cameras:
+    """The camera (1,) at azimuth 0 that holds the unit sphere; angles in degrees."""
+    return sphere_cameras(
+        torch.zeros(1),
+        torch.tensor([math.radians(elevation)]),
+        torch.tensor(math.radians(fov)),
+    )
+
+
+def scene_seed(seed: int, index: int) -> int:
+    """The seed of the index-th scene: unrelated to those of other seeds and scenes."""
+    digest = hashlib.sha256(f"{seed}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2

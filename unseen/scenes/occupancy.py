@@ -1,0 +1,61 @@
+"""Where a scene has matter, so that rendering can skip the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from unseen.scenes.scene import FieldScene
+
+
+@dataclasses.dataclass(frozen=True)
+class Occupancy:
+    """A grid of cells over a world box, true where density may matter."""
+
+    cells: Bool[Tensor, "x y z"]
+    box: Float[Tensor, "2 3"]
+
+    @staticmethod
+    @torch.no_grad()
+    def find(
+        scene: FieldScene,
+        box: Float[Tensor, "2 3"],
+        resolution: int = 64,
+        least_opacity: float = 1e-3,
+    ) -> Occupancy:
+        """Evaluate one scene on a grid over a box that holds all of it.
+
+        A cell is empty if light that crosses it at the density of its own and of its
+        26 neighbours' centres loses less than `least_opacity`.
+        """
+        step = (box[1] - box[0]) / resolution
+        axes = [torch.arange(resolution, device=box.device) + 0.5] * 3
+        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        density, _ = scene.evaluate((box[0] + grid * step).flatten(0, 2))
+        density = density.reshape(1, 1, *grid.shape[:3])
+        highest = functional.max_pool3d(density, 3, stride=1, padding=1)[0, 0]
+        return Occupancy(highest * step.max() > least_opacity, box)
+
+    def holds(self, points: Float[Tensor, "*batch 3"]) -> Bool[Tensor, "*batch"]:
+        """Whether points are in cells that are not empty."""
+        low, high = self.box
+        size = torch.tensor(self.cells.shape, device=points.device)
+        scaled = (points - low) / (high - low) * size
+        x, y, z = scaled.long().clamp(min=0).minimum(size - 1).unbind(dim=-1)
+        within = ((points >= low) & (points <= high)).all(dim=-1)
+        return self.cells[x, y, z] & within
+
+    def bounds(self) -> Float[Tensor, "2 3"]:
+        """The smallest box around the cells that are not empty (or else all)."""
+        low, high = self.box
+        size = torch.tensor(self.cells.shape, device=low.device)
+        index = self.cells.nonzero()
+        if len(index) == 0:
+            return self.box
+        step = (high - low) / size
+        ends = torch.stack([index.amin(dim=0), index.amax(dim=0) + 1])
+        return low + ends * step
