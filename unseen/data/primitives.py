@@ -14,21 +14,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 Array = np.ndarray
+Vector = Sequence[int | float] | Array
 MISS = np.float32(np.inf)
 CUBE_CORNERS = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3), -1).reshape(8, 3)
 
 
 def dot(
-    first: Float[Array, "3 ray"], second: Float[Array, "3 ray"]
+    first: Float[Array, "3 #ray"], second: Float[Array, "3 #ray"]
 ) -> Float[Array, " ray"]:
     """Scalar products (explicit sums: reductions over so short an axis are slow)."""
     return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
 
 
 def affine(
-    center: Sequence[float] = (0.0, 0.0, 0.0),
-    scale: Sequence[float] | float = 1.0,
-    axis: Sequence[float] = (0.0, 0.0, 1.0),
+    center: Vector = (0.0, 0.0, 0.0),
+    scale: Vector | float = 1.0,
+    axis: Vector = (0.0, 0.0, 1.0),
     angle: float = 0.0,
 ) -> Float[Array, "4 4"]:
     """Scale along the axes, then turn by `angle` radians about `axis`, then shift."""

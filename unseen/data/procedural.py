@@ -93,5 +93,5 @@ def _normalising(
     lower: Float[Array, "3"], upper: Float[Array, "3"]
 ) -> Float[Array, "4 4"]:
     """The similarity that brings a box to the origin with half its diagonal 1."""
-    scale = 2 / np.linalg.norm(upper - lower)
+    scale = 2 / float(np.linalg.norm(upper - lower))
     return affine(-scale * 0.5 * (lower + upper), scale)

@@ -14,11 +14,11 @@ from unseen.data.primitives import (
     Frustum,
     Paint,
     Polytope,
+    Vector,
     affine,
 )
 
 Color = tuple[float, float, float]
-Point = Sequence[float]
 
 PALETTE: tuple[Color, ...] = (
     (0.90, 0.13, 0.14),  # red
@@ -63,11 +63,11 @@ _CUBE_PLANES = np.array(
 
 
 def box(
-    center: Point,
-    half: Point,
+    center: Vector,
+    half: Vector,
     colors: Color | Sequence[Color],
     angle: float = 0.0,
-    axis: Point = (0.0, 0.0, 1.0),
+    axis: Vector = (0.0, 0.0, 1.0),
 ) -> Polytope:
     """A box; `colors` are one or six, in the order -x, +x, -y, +y, -z, +z."""
     faces = [colors] * 6 if isinstance(colors[0], float) else colors
@@ -79,7 +79,9 @@ def box(
     )
 
 
-def roof(center: Point, half: Point, slopes: Sequence[Color], gable: Color) -> Polytope:
+def roof(
+    center: Vector, half: Vector, slopes: Sequence[Color], gable: Color
+) -> Polytope:
     """A gable roof whose ridge runs along y; `slopes` are those towards -x and +x."""
     planes = [[-1, 0, 0.5, 0.5], [1, 0, 0.5, 0.5]]
     planes += [[0, -1, 0, 1], [0, 1, 0, 1], [0, 0, -1, 1]]
@@ -93,7 +95,7 @@ def roof(center: Point, half: Point, slopes: Sequence[Color], gable: Color) -> P
     )
 
 
-def wedge(center: Point, half: Point, color: Color, cut: float) -> Polytope:
+def wedge(center: Vector, half: Vector, color: Color, cut: float) -> Polytope:
     """A box whose upper +x edge is cut away; the roof keeps (1 - cut) of its length.
 
     Faces: -x, +x, -y, +y, -z, +z, slope. The slope ends at half height.
@@ -112,19 +114,19 @@ def wedge(center: Point, half: Point, color: Color, cut: float) -> Polytope:
 
 
 def ball(
-    center: Point,
-    half: Point | float,
+    center: Vector,
+    half: Vector | float,
     color: Color,
     angle: float = 0.0,
-    axis: Point = (0.0, 1.0, 0.0),
+    axis: Vector = (0.0, 1.0, 0.0),
 ) -> Ellipsoid:
     """An ellipsoid with the half axes `half`."""
     return Ellipsoid(affine(center, half, axis, angle), _colors([color]))
 
 
 def rod(
-    start: Point,
-    end: Point,
+    start: Vector,
+    end: Vector,
     radius: float,
     colors: Color | Sequence[Color],
     taper: float = 1.0,
@@ -147,12 +149,12 @@ def rod(
 
 
 def patch(
-    center: Point,
-    half: Point,
+    center: Vector,
+    half: Vector,
     color: Color,
     round: bool = False,
     angle: float = 0.0,
-    axis: Point = (0.0, 0.0, 1.0),
+    axis: Vector = (0.0, 0.0, 1.0),
 ) -> Paint:
     """Paint inside of a box, or of the ellipsoid in it."""
     return Paint(affine(center, half, axis, angle), color, round)
