@@ -57,7 +57,7 @@ for step in range(STEPS):
 method.eval()
 truth = objects[0]
 context = Views.stack([truth[:1]])
-sample = method.sample_scene(context, generator)[0]
+sample = method.sample_scene(context, seeds=[0])[0]
 with torch.no_grad():
     rendered = sample.render(truth.cameras, (SIZE, SIZE)).color
 rows = [torch.cat([*truth.images], dim=-1), torch.cat([*rendered], dim=-1)]

@@ -2,8 +2,9 @@
 
 Each rule takes a `Module` and returns one sentence per violation, so that the tests
 can hold it against the package and against a planted violation alike. Exceptions are
-named where they are made: a comment `# length: why`, `# shape: why`, `# random: why`
-in the signature (or call) that it excuses, or in the first lines of a file.
+named where they are made: a comment `# length: why`, `# shape: why`, `# random: why`,
+`# arrow: why` in the signature, call or import that it excuses (`length` also in the
+first lines of a file).
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def check_imports(module: Module) -> list[str]:
     return [
         f"{module.name}:{line} imports {PACKAGE}.{target}, against the arrows"
         for line, target in _imported(module)
-        if not _allowed(module, target)
+        if not _allowed(module, target) and not module.excused("arrow", line, line)
     ]
 
 

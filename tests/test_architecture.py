@@ -103,6 +103,7 @@ GOOD = [
     ("imports", "geometry.rays", "from unseen.geometry import cameras"),
     ("imports", "geometry.rays", "import unseen_other.networks"),
     ("imports", "cli.sample", "from unseen.methods.dfm import Dfm"),
+    ("imports", "scenes.scene", "from unseen.export import save  # arrow: by suffix"),
     ("length", "methods.dfm", "# length: one table\n" + "x = 0\n" * 301),
     ("length", "methods.dfm", "def f():  # length: one loop\n" + "    x = 0\n" * 60),
     ("shapes", "methods.dfm", "def f(x: Float[Tensor, '*batch 3']): pass"),

@@ -27,7 +27,8 @@ def write_glb(mesh: trimesh.Trimesh, path: str | Path) -> None:
     (KHR_materials_unlit): the colours of a radiance field hold the light already.
     Raises UserError if `path` cannot be written.
     """
-    colors = np.asarray(mesh.visual.vertex_colors)[:, :3]
+    visual: Any = mesh.visual  # Of vertex colours, which its declared type leaves open.
+    colors = np.asarray(visual.vertex_colors)[:, :3]
     linear = srgb_to_linear(torch.from_numpy(colors / 255.0)).numpy()
     # World (x, y, z) becomes glTF (y, z, x): up stays up, azimuth 0 is the front.
     arrays = {

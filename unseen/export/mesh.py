@@ -11,6 +11,7 @@ from jaxtyping import Float
 from scipy import sparse
 from skimage import measure
 from torch import Tensor
+from trimesh.visual import ColorVisuals
 
 from unseen.errors import UserError
 from unseen.export.glb import write_glb
@@ -57,7 +58,7 @@ def extract_mesh(
     if mesh.volume < 0:
         mesh.invert()
     colors = _vertex_colors(field, mesh, grid.voxel).numpy()
-    mesh.visual = trimesh.visual.ColorVisuals(
+    mesh.visual = ColorVisuals(
         mesh, vertex_colors=(colors * 255).round().astype(np.uint8)
     )
     return mesh
