@@ -21,7 +21,7 @@ from unseen.errors import UserError
 from unseen.files import check_finite, read_tensors, write_tensors
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
-from unseen.scenes.scene import Scene
+from unseen.scenes.scene import FieldScene, Scene
 
 FORMAT_VERSION = 1
 KEY = "unseen_scene"
@@ -74,7 +74,9 @@ def load_scene(
         )
     check_finite(tensors, path)
     try:
-        return scene_class.from_state(tensors, header["config"])
+        scene = scene_class.from_state(tensors, header["config"])
+        _probe(scene)
+        return scene
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UserError(
@@ -82,6 +84,14 @@ def load_scene(
             f"({what.splitlines()[0] if what else 'unknown reason'}); write the scene "
             "again."
         ) from error
+
+
+@torch.no_grad()
+def _probe(scene: Scene) -> None:
+    """Use every tensor once, at one point, so that misshapen ones are found now."""
+    middle = scene.bounds().mean(dim=0)
+    if isinstance(scene, FieldScene):
+        scene.evaluate(middle.expand(*scene.shape, 1, 3))
 
 
 def scene_provenance(path: str | Path) -> dict[str, Any]:
