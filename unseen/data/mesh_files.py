@@ -10,7 +10,10 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import unquote
+
+from trimesh.resolvers import Resolver
 
 from unseen.errors import UserError
 
@@ -47,7 +50,7 @@ class MeshFile:
         return MeshFolder(self.path, zipfile.ZipFile(self.path), folder, base)
 
 
-class MeshFolder:
+class MeshFolder(Resolver):
     """Reads a mesh file and its neighbours, and notes which neighbours are missing.
 
     Closes the archive, if there is one, as a context manager. Has the `get` by which
@@ -86,8 +89,15 @@ class MeshFolder:
         self.missing.append(tidy)
         raise FileNotFoundError(name)
 
-    def __getitem__(self, name: str) -> bytes:
-        return self.get(name)
+    def keys(self) -> list[str]:
+        return [self.base]
+
+    def namespaced(self, namespace: str) -> MeshFolder:
+        folder = posixpath.join(self.folder, namespace)
+        return MeshFolder(self.path, self.archive, folder, self.base)
+
+    def write(self, name: str, data: bytes) -> NoReturn:
+        raise PermissionError(f"{name} is not written: meshes are only read")
 
     def _read(self, name: str) -> bytes:
         # A mesh may not reach outside of what the user gave.

@@ -1,13 +1,8 @@
-"""Path trace meshes with Mitsuba: colour, exact coverage, exact depth.
-
-Mitsuba's `scalar_rgb` variant runs wherever its wheel installs. The variants that
-compile kernels abort the whole process where their compiler is missing.
-"""
+"""Path trace meshes with Mitsuba: colour, exact coverage, exact depth."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 import math
 from collections.abc import Iterator, Sequence
@@ -16,54 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 
-from unseen.data.meshes import (
-    Array,
-    Material,
-    Surface,
-    linear_to_srgb,
-    srgb_to_linear,
+from unseen.data.mesh_materials import Array, linear_to_srgb
+from unseen.data.meshes import Surface
+from unseen.data.mitsuba_scene import (
+    Lighting,
+    build_mesh,
+    light_plugins,
+    load_mitsuba,
 )
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.projection import world_to_camera
 from unseen.geometry.views import Views
 
-TEXTURE_SIZE = 1024
-"""Larger textures are reduced to this side: no view here could show more."""
-
-
 # One ray, through the centre of the pixel.
 _CENTERED = {"type": "stratified", "sample_count": 1, "jitter": False}
-
-
-@dataclasses.dataclass(frozen=True)
-class Lighting:
-    """A constant sky and one sun, both white and fixed in the world.
-
-    A white matte surface that sees the whole sky shines with `sky`, plus up to `sun`
-    where it faces the sun. The defaults add up to 1, so that nothing is blown out and
-    colours look like their textures.
-    """
-
-    sky: float = 0.6
-    sun: float = 0.4
-    sun_direction: tuple[float, float, float] = (0.45, -0.55, 0.70)
-
-
-def load_mitsuba() -> Any:
-    """Mitsuba in its scalar variant; `UserError` if it is not installed."""
-    try:
-        mitsuba = importlib.import_module("mitsuba")
-    except ImportError as error:
-        raise UserError(
-            "Rendering meshes needs mitsuba: run `pip install unseen[meshes]`."
-        ) from error
-    if mitsuba.variant() != "scalar_rgb":
-        mitsuba.set_variant("scalar_rgb")
-    mitsuba.set_log_level(mitsuba.LogLevel.Error)
-    return mitsuba
 
 
 class MeshRenderer:
@@ -78,11 +41,11 @@ class MeshRenderer:
         self, surfaces: Sequence[Surface], lighting: Lighting | None = None
     ) -> None:
         self._mitsuba = load_mitsuba()
-        self._meshes = [self._mesh(surface) for surface in surfaces]
+        self._meshes = [build_mesh(self._mitsuba, surface) for surface in surfaces]
         # Rays may pass through, which matters for depth.
         self._has_holes = any(not surface.material.opaque for surface in surfaces)
         self._scene = self._mitsuba.load_dict(
-            {"type": "scene", **self._lights(lighting or Lighting())}
+            {"type": "scene", **light_plugins(lighting or Lighting())}
             | {f"mesh_{i}": mesh for i, mesh in enumerate(self._meshes)}
         )
         self._color = self._mitsuba.load_dict(
@@ -216,86 +179,6 @@ class MeshRenderer:
                 },
             }
         )
-
-    def _lights(self, lighting: Lighting) -> dict[str, Any]:
-        lights: dict[str, Any] = {
-            "sky": {
-                "type": "constant",
-                "radiance": {"type": "rgb", "value": lighting.sky},
-            }
-        }
-        if lighting.sun > 0:
-            lights["sun"] = {
-                "type": "directional",
-                "direction": [-x for x in lighting.sun_direction],
-                # A Lambert surface reflects irradiance / pi.
-                "irradiance": {"type": "rgb", "value": lighting.sun * math.pi},
-            }
-        return lights
-
-    def _mesh(self, surface: Surface) -> Any:
-        mitsuba = self._mitsuba
-        properties = mitsuba.Properties()
-        properties["bsdf"] = mitsuba.load_dict(self._bsdf(surface))
-        properties["face_normals"] = surface.normals is None
-        mesh = mitsuba.Mesh(
-            surface.material.name or "surface",
-            len(surface.vertices),
-            len(surface.faces),
-            has_vertex_normals=surface.normals is not None,
-            has_vertex_texcoords=surface.uv is not None,
-            props=properties,
-        )
-        values = mitsuba.traverse(mesh)
-        values["vertex_positions"] = surface.vertices.astype(np.float32).ravel()
-        values["faces"] = surface.faces.astype(np.uint32).ravel()
-        if surface.normals is not None:
-            values["vertex_normals"] = surface.normals.astype(np.float32).ravel()
-        if surface.uv is not None:
-            values["vertex_texcoords"] = surface.uv.astype(np.float32).ravel()
-        values.update()
-        if surface.colors is not None:
-            tint = np.asarray(surface.material.color[:3])
-            colors = np.clip(surface.colors * tint, 0, 1).astype(np.float32)
-            mesh.add_attribute("vertex_color", 3, colors.ravel())
-        return mesh
-
-    def _bsdf(self, surface: Surface) -> dict[str, Any]:
-        material = surface.material
-        alpha: Any = material.color[3]
-        if surface.uv is not None and material.texture is not None:
-            reflectance, alpha = self._texture(material)
-        elif surface.colors is not None:
-            reflectance = {"type": "mesh_attribute", "name": "vertex_color"}
-        else:
-            shine = np.clip(np.add(material.color[:3], material.emission), 0, 1)
-            reflectance = {"type": "rgb", "value": [float(x) for x in shine]}
-        matte = {"type": "diffuse", "reflectance": reflectance}
-        matte = {"type": "twosided", "bsdf": matte}
-        if material.opaque:
-            return matte
-        return {"type": "mask", "opacity": alpha, "bsdf": matte}
-
-    def _texture(self, material: Material) -> tuple[dict[str, Any], Any]:
-        """Base colour and opacity as linear bitmaps."""
-        assert material.texture is not None
-        image = material.texture
-        if max(image.size) > TEXTURE_SIZE:
-            image = image.copy()
-            image.thumbnail((TEXTURE_SIZE, TEXTURE_SIZE), Image.Resampling.BOX)
-        pixels = np.asarray(image.convert("RGBA"))
-        table = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
-        factor = np.asarray(material.color, np.float32)
-        color = table[pixels[..., :3]] * factor[:3] + np.float32(material.emission)
-        alpha = pixels[..., 3:].astype(np.float32) / 255 * factor[3]
-        if material.cutoff is not None:
-            alpha = (alpha >= material.cutoff).astype(np.float32)
-        opacity = material.color[3] if material.opaque else self._bitmap(alpha)
-        return self._bitmap(np.clip(color, 0, 1)), opacity
-
-    def _bitmap(self, pixels: Float[Array, "height width channel"]) -> dict[str, Any]:
-        bitmap = self._mitsuba.Bitmap(np.ascontiguousarray(pixels))
-        return {"type": "bitmap", "bitmap": bitmap, "raw": True}
 
     @contextlib.contextmanager
     def _one_thread(self) -> Iterator[None]:

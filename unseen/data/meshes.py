@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import trimesh
 from jaxtyping import Float, Int
-from PIL import Image
 
 from unseen.data.mesh_files import MeshFile, MeshFolder
+from unseen.data.mesh_materials import (
+    Array,
+    Material,
+    MeshError,
+    linear_vertex_colors,
+    read_material,
+)
 
-Array = np.ndarray
 Up = Literal["y", "z"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Material:
-    """What a surface looks like, in linear light.
-
-    `color` (RGBA) multiplies the texture, whose RGB is sRGB and whose alpha is linear,
-    as in glTF. `emission` (RGB) is added. Points with an opacity below `cutoff` are
-    holes; with no cutoff, opacity is the chance that a ray is stopped.
-    """
-
-    name: str
-    color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    texture: Image.Image | None = None
-    emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    opaque: bool = True
-    cutoff: float | None = None
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Equal for materials that look the same."""
-        looks = (self.color, self.emission, self.opaque, self.cutoff)
-        return (id(self.texture), *looks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +44,6 @@ class Surface:
     colors: Float[Array, "vertex 3"] | None = None
 
 
-class MeshError(Exception):
-    """This mesh cannot be used; the message is the reason."""
-
-
 def load_mesh(mesh: MeshFile, up: Up = "y") -> list[Surface]:
     """Surfaces of a mesh file, one per material, y up (or z up) turned to z up.
 
@@ -72,22 +51,28 @@ def load_mesh(mesh: MeshFile, up: Up = "y") -> list[Surface]:
     `MeshError` with the reason where the file is broken, refers to files that are not
     there, or holds no triangle.
     """
+    missing: list[str] = []
     try:
         with mesh.open() as folder:
-            surfaces = _load(folder, mesh.suffix)
             missing = folder.missing
-    except MeshError:
-        raise
+            surfaces = _load(folder, mesh.suffix)
     except Exception as error:
         # Whatever a parser trips over in a broken file is the file's fault: report it.
+        _require_all(missing)
+        if isinstance(error, MeshError):
+            raise
         reason = " ".join(str(error).split()) or "no reason given"
         raise MeshError(f"{type(error).__name__}: {reason}") from error
-    if missing:
-        raise MeshError(f"refers to {missing[0]}, which is not there")
+    _require_all(missing)
     surfaces = [kept for surface in surfaces if (kept := _clean(surface)) is not None]
     if not surfaces:
         raise MeshError("holds no triangle of finite, positive area")
     return _merge([_turn(surface, up) for surface in surfaces])
+
+
+def _require_all(missing: list[str]) -> None:
+    if missing:
+        raise MeshError(f"refers to {missing[0]}, which is not there")
 
 
 def normalize_mesh(surfaces: Sequence[Surface]) -> list[Surface]:
@@ -104,28 +89,13 @@ def normalize_mesh(surfaces: Sequence[Surface]) -> list[Surface]:
     ]
 
 
-def srgb_to_linear(color: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """IEC 61966-2-1, [0, 1] to [0, 1]."""
-    low = color / 12.92
-    return np.where(color <= 0.04045, low, ((color + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(color: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """IEC 61966-2-1, [0, 1] to [0, 1]; what is brighter than 1 is clipped."""
-    color = np.clip(color, 0, 1)
-    high = 1.055 * color ** (1 / 2.4) - 0.055
-    return np.where(color <= 0.0031308, 12.92 * color, high)
-
-
 def _load(folder: MeshFolder, suffix: str) -> list[Surface]:
     data = folder.read()
     header = _gltf_header(data, suffix) if suffix != ".obj" else {}
-    # Trimesh logs a traceback for every texture it does not get; `missing` says it.
-    logging.getLogger("trimesh").setLevel(logging.CRITICAL)
-    scene = trimesh.load_scene(
-        io.BytesIO(data), file_type=suffix[1:], resolver=folder, process=False
-    )
-    factors = _exact_factors(header)
+    with _silent(logging.getLogger("trimesh")):
+        scene = trimesh.load_scene(
+            io.BytesIO(data), file_type=suffix[1:], resolver=folder, process=False
+        )
     # Trimesh writes sRGB vertex colours into glTF, where the standard says linear.
     generator = str(header.get("asset", {}).get("generator", ""))
     srgb = suffix == ".obj" or "trimesh" in generator
@@ -134,8 +104,19 @@ def _load(folder: MeshFolder, suffix: str) -> list[Surface]:
         matrix, name = scene.graph[node]
         geometry = scene.geometry[name]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
-            surfaces.append(_surface(geometry, np.asarray(matrix), factors, srgb))
+            surfaces.append(_surface(geometry, np.asarray(matrix), header, srgb))
     return surfaces
+
+
+@contextlib.contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Trimesh logs what it does not find; `MeshFolder.missing` says it better."""
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _gltf_header(data: bytes, suffix: str) -> dict[str, Any]:
@@ -158,25 +139,10 @@ def _gltf_header(data: bytes, suffix: str) -> dict[str, Any]:
     return header
 
 
-def _exact_factors(header: dict[str, Any]) -> dict[str, tuple[float, ...]]:
-    """Base colour factors by material name; trimesh rounds them to 8 bits, linear.
-
-    That is too coarse for dark colours. Names that stand for several colours are left
-    out.
-    """
-    factors: dict[str, set[tuple[float, ...]]] = {}
-    for material in header.get("materials", []):
-        factor = material.get("pbrMetallicRoughness", {}).get("baseColorFactor")
-        if factor is not None:
-            name = material.get("name", "")
-            factors.setdefault(name, set()).add(tuple(map(float, factor)))
-    return {name: next(iter(x)) for name, x in factors.items() if len(x) == 1}
-
-
 def _surface(
     geometry: trimesh.Trimesh,
     matrix: Float[Array, "4 4"],
-    factors: dict[str, tuple[float, ...]],
+    header: dict[str, Any],
     srgb: bool,
 ) -> Surface:
     vertices = np.asarray(geometry.vertices, np.float64)
@@ -189,13 +155,13 @@ def _surface(
         normals = None
     if np.linalg.det(matrix[:3, :3]) < 0:
         faces = faces[:, ::-1]
-    material, uv, colors = _appearance(geometry, factors, srgb)
+    material, uv, colors = _appearance(geometry, header, srgb)
     vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
     return Surface(vertices, faces, material, normals, uv, colors)
 
 
 def _appearance(
-    geometry: trimesh.Trimesh, factors: dict[str, tuple[float, ...]], srgb: bool
+    geometry: trimesh.Trimesh, header: dict[str, Any], srgb: bool
 ) -> tuple[Material, Array | None, Array | None]:
     """Material, uv (origin at the upper left) and linear vertex colours."""
     visual: Any = geometry.visual
@@ -203,10 +169,10 @@ def _appearance(
     if visual.kind != "texture":
         colors = None
         if visual.kind in ("vertex", "face"):
-            colors = _vertex_colors(visual.vertex_colors, count, srgb)
+            colors = linear_vertex_colors(visual.vertex_colors, count, srgb)
         return Material("vertex colors"), None, colors
-    colors = _vertex_colors(visual.vertex_attributes.get("color"), count, srgb)
-    material = _material(visual.material, factors)
+    colors = linear_vertex_colors(visual.vertex_attributes.get("color"), count, srgb)
+    material = read_material(visual.material, header)
     uv = visual.uv
     if material.texture is None or uv is None or len(uv) != count:
         return dataclasses.replace(material, texture=None), None, colors
@@ -215,50 +181,12 @@ def _appearance(
     return material, np.nan_to_num(uv), colors
 
 
-def _vertex_colors(
-    colors: Any, count: int, srgb: bool
-) -> Float[Array, "vertex 3"] | None:
-    if colors is None or len(colors) != count or np.shape(colors)[-1] < 3:
-        return None
-    colors = np.asarray(colors)
-    peak = np.iinfo(colors.dtype).max if colors.dtype.kind in "ui" else 1
-    rgb = np.clip(colors[:, :3] / peak, 0, 1)
-    return srgb_to_linear(rgb) if srgb else rgb
-
-
-def _material(material: Any, factors: dict[str, tuple[float, ...]]) -> Material:
-    name = str(material.name or "")
-    if isinstance(material, trimesh.visual.material.PBRMaterial):
-        color = factors.get(name)
-        if color is None:
-            factor = material.baseColorFactor
-            color = (1.0,) * 4 if factor is None else np.asarray(factor) / 255
-        mode = material.alphaMode or "OPAQUE"
-        cutoff = None
-        if mode == "MASK":
-            cutoff = 0.5 if material.alphaCutoff is None else material.alphaCutoff
-        emission = material.emissiveFactor
-        return Material(
-            name,
-            tuple(float(x) for x in color),  # type: ignore[arg-type]
-            material.baseColorTexture,
-            (0.0,) * 3 if emission is None else tuple(map(float, emission)),  # type: ignore[arg-type]
-            mode == "OPAQUE",
-            cutoff,
-        )
-    # Wavefront MTL: Kd is a display colour, d its opacity.
-    diffuse = np.asarray(material.diffuse) / 255
-    rgb = srgb_to_linear(diffuse[:3])
-    texture = getattr(material, "image", None)
-    color = (*map(float, rgb), float(diffuse[3]))
-    return Material(name, color, texture, opaque=color[3] >= 1)
-
-
 def _clean(surface: Surface) -> Surface | None:
     """Without triangles that are not finite, have no area or point nowhere."""
     vertices, faces = surface.vertices, surface.faces
-    faces = faces[((faces >= 0) & (faces < len(vertices))).all(1)]
-    faces = faces[np.isfinite(vertices).all(1)[faces].all(1)]
+    faces = faces[(faces.min(1) >= 0) & (faces.max(1) < len(vertices))]
+    finite = np.atleast_1d(np.isfinite(vertices).all(axis=1))
+    faces = faces[finite[faces].all(axis=1)]
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
     longest = ((b - a) ** 2).sum(-1) + ((c - a) ** 2).sum(-1)

@@ -30,8 +30,10 @@ from torch import Tensor
 from unseen.data.cameras import MARGIN, object_cameras
 from unseen.data.manifest import ManifestWriter, ObjectRecord, split_of
 from unseen.data.mesh_files import MeshFile, object_id
-from unseen.data.mesh_renderer import Lighting, MeshRenderer, load_mitsuba
-from unseen.data.meshes import MeshError, Surface, Up, load_mesh, normalize_mesh
+from unseen.data.mesh_materials import MeshError
+from unseen.data.mesh_renderer import MeshRenderer
+from unseen.data.meshes import Surface, Up, load_mesh, normalize_mesh
+from unseen.data.mitsuba_scene import Lighting, load_mitsuba
 from unseen.data.srn_layout import write_object
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
