@@ -47,6 +47,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "evaluation": OUTER,
     "export": OUTER,
     "viewer": OUTER,
+    # What `unseen.load` returns: a method with its weights, as people use it.
+    "model": OUTER,
     # An importer fills in the whole configuration of a method, parts included.
     "checkpoints": LEARNED | {"encoders", "distillation", "methods"},
 }
