@@ -63,7 +63,7 @@ class FrustumContext(ContextState):
     """Volumes of the context views and what the target encoder needs of them."""
 
     cameras: Cameras
-    deterministic: Float[Tensor, "batch view height width slice channel"]
+    deterministic: Float[Tensor, "batch view height width slice mean_channel"]
     joint: Float[Tensor, "batch view height width slice channel"]
     summary: Float[Tensor, "batch summary"]
 

@@ -185,6 +185,15 @@ class DFM(SceneMethod):
         cameras = self.completion_cameras(context)
         return self.complete(context, cameras, seeds, config, on_step)
 
+    @torch.no_grad()
+    def reconstruct(self, context: Views) -> Scene:
+        """The deterministic scenes (batch,) of the conditioning branch: no sampling.
+
+        They minimise the squared error of their renderings, so where the context says
+        nothing they show the mean of what could be there. The baseline of DFM.
+        """
+        return self.model.deterministic(self.model.encode_context(_signed(context)))
+
     def completion_cameras(self, context: Views) -> Cameras:
         """The target cameras (batch, target) of an object scene.
 

@@ -1,0 +1,84 @@
+"""Sample scenes of objects that were never trained on, and render them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import torch
+
+from unseen.data.srn_layout import SRNDataset
+from unseen.errors import UserError
+from unseen.evaluation.posterior import Observation
+from unseen.geometry.views import Views
+from unseen.methods.dfm import DFM
+from unseen.methods.method import SampleOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """Which objects and views, and how many samples."""
+
+    objects: int = 32
+    """Objects of each data set's test split: the first by name."""
+    samples: int = 8
+    """Scenes per object."""
+    views: int = 8
+    """Held-out views per object: those after the first, which is the input."""
+    seed: int = 0
+
+
+def observe(
+    method: DFM,
+    datasets: list[SRNDataset],
+    protocol: Protocol,
+    options: SampleOptions,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Observation]:
+    """One `Observation` per object, in the order of the data sets.
+
+    Raises:
+        UserError: a data set has too few views, or no depths.
+    """
+    picked = [
+        (dataset, index)
+        for dataset in datasets
+        for index in range(min(protocol.objects, len(dataset)))
+    ]
+    for done, (dataset, index) in enumerate(picked):
+        if dataset.num_views(index) < protocol.views + 1:
+            raise UserError(
+                f"{dataset.object_ids[index]} has {dataset.num_views(index)} views, "
+                f"the protocol needs {protocol.views + 1}: ask for fewer with --views."
+            )
+        views = dataset.load(index, list(range(protocol.views + 1)))
+        if views.depths is None:
+            raise UserError(
+                f"{dataset.object_ids[index]} has no depth maps, which tell seen "
+                "pixels from unseen ones: render the data with --depth."
+            )
+        if views.size != (method.config.image_size,) * 2:
+            raise UserError(
+                f"{dataset.object_ids[index]} has images of {views.size}, the model "
+                f"works at {method.config.image_size}: render the data at that size."
+            )
+        yield _observe(method, views, protocol, options)
+        if progress is not None:
+            progress(done + 1, len(picked))
+
+
+@torch.no_grad()
+def _observe(
+    method: DFM, views: Views, protocol: Protocol, options: SampleOptions
+) -> Observation:
+    given, novel = views[:1], views[1:]
+    context = Views(given.images[None], given.cameras.reshape(1, 1))
+    repeated = Views.cat([context] * protocol.samples)
+    seeds = [protocol.seed * 1000 + i for i in range(protocol.samples)]
+    scenes = method.sample_scene(repeated, seeds, options)
+    cameras = views.cameras
+    sampled = torch.stack(
+        [scenes[i].render(cameras, views.size).color for i in range(protocol.samples)]
+    )
+    mean = method.reconstruct(context)[0].render(cameras, views.size).color
+    return Observation(given, novel, sampled[:, 0], sampled[:, 1:], mean[0], mean[1:])
