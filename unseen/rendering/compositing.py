@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,11 +18,12 @@ def composite_weights(
     The sum over samples is the ray's opacity. NeRF, equation 3 (Mildenhall et al.,
     2020).
     """
-    # T_i = exp(-sum_{j<i} tau_j), as one exclusive sum: exact, and several times
-    # faster than the running product of 1 - alpha.
+    # T_i = exp(-sum_{j<i} tau_j): several times faster than the running product of
+    # 1 - alpha. The sum is shifted rather than reduced by tau_i, which would cancel
+    # where tau_i is large.
     thickness = densities * intervals
-    transmittance = torch.exp(thickness - thickness.cumsum(dim=-1))
-    return -transmittance * torch.expm1(-thickness)
+    before = F.pad(thickness[..., :-1].cumsum(dim=-1), (1, 0))
+    return -torch.exp(-before) * torch.expm1(-thickness)
 
 
 def composite(
@@ -29,7 +31,8 @@ def composite(
     values: Float[Tensor, "*batch sample channel"],
 ) -> Float[Tensor, "*batch channel"]:
     """Weighted sum of the samples' values (premultiplied by the opacity)."""
-    return (weights[..., None, :] @ values).squeeze(-2)
+    # Faster than a batched matrix product, most of all in the backward pass.
+    return (weights[..., None] * values).sum(dim=-2)
 
 
 def over_background(
