@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+
+# The first optimizer imports this, for seconds; processes that tests fork inherit it.
+import torch._dynamo
 from torch import nn
 
 from unseen.geometry.cameras import Cameras, intrinsics_from_fov, look_at

@@ -223,9 +223,10 @@ def _provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
         "preset": run.preset,
         "data": [Path(path).name for path in run.data],
         "weights": list(run.weights),
-        "init": run.init,
+        "init": None if run.init is None else Path(run.init).name,
         "step": trainer.step,
         "seconds": round(trainer.seconds, 1),
         "train": to_json(trainer.config),
-        "versions": versions(),
+        # The command names folders of one machine; the run folder keeps it.
+        "versions": {k: v for k, v in versions().items() if k != "command"},
     }

@@ -61,7 +61,7 @@ def average_gradients(
     if world_size() == 1:
         return values
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([g.reshape(-1).float() for g in gradients] + [values.float()])
+    flat = torch.cat([g.reshape(-1) for g in gradients] + [values])
     torch.distributed.all_reduce(flat)
     flat /= world_size()
     sizes = [g.numel() for g in gradients] + [len(values)]

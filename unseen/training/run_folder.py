@@ -89,6 +89,7 @@ def read_run(folder: Path, method_configs: Mapping[str, type]) -> Run:
             dataclasses.replace(preset, method=method),
             tuple(value["data"]),
             tuple(value["weights"]),
+            value["init"],
         )
     except (KeyError, TypeError) as error:
         raise UserError(
