@@ -217,12 +217,12 @@ def test_the_same_seed_gives_the_same_pixels(category: str) -> None:
 def test_the_front_does_not_tell_the_back(category: str) -> None:
     """Objects that share a seed agree in front and differ behind."""
     different = []
-    for seed in range(8):
+    for seed in range(6):
         first, second = (make_object(category, seed, back=back) for back in (1, 2))
         assert first.front_azimuth == second.front_azimuth
         front = math.degrees(first.front_azimuth)
         cameras = cameras_at((front, 0), (front, 5), (front + 180, 5))
-        images = [item.render(cameras, 32).images for item in (first, second)]
+        images = [item.render(cameras, 24).images for item in (first, second)]
         change = (images[0] - images[1]).abs().mean(dim=(1, 2, 3))
         # A pixel column of 1/1000 of the box may show: paint has that thickness.
         assert change[:2].max() < 1e-3

@@ -33,25 +33,30 @@ def write_object(
     temporary = root / f"{TEMPORARY}{object_id}-{os.getpid()}"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        (temporary / "rgb").mkdir(parents=True)
-        (temporary / "pose").mkdir()
-        (temporary / "intrinsics.txt").write_text(_intrinsics_text(views))
-        for index, image in enumerate(_to_rgba(views)):
-            Image.fromarray(image).save(temporary / "rgb" / f"{index:06d}.png")
-            pose = views.cameras.extrinsics[index].reshape(-1).tolist()
-            text = " ".join(f"{number:.9g}" for number in pose)
-            (temporary / "pose" / f"{index:06d}.txt").write_text(text + "\n")
-        if views.depths is not None:
-            _write_depths(temporary / "depth", views.depths, depth_unit)
+        _write_all(temporary, views, depth_unit)
         if (root / object_id).exists():
             shutil.rmtree(root / object_id)
         os.rename(temporary, root / object_id)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
             f"Cannot write {root / object_id}: {error.strerror}; free some space or "
             f"choose another folder, then run the same command again."
         ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_all(folder: Path, views: Views, depth_unit: float) -> None:
+    (folder / "rgb").mkdir(parents=True)
+    (folder / "pose").mkdir()
+    (folder / "intrinsics.txt").write_text(_intrinsics_text(views))
+    for index, image in enumerate(_to_rgba(views)):
+        Image.fromarray(image).save(folder / "rgb" / f"{index:06d}.png")
+        pose = views.cameras.extrinsics[index].reshape(-1).tolist()
+        text = " ".join(f"{number:.9g}" for number in pose)
+        (folder / "pose" / f"{index:06d}.txt").write_text(text + "\n")
+    if views.depths is not None:
+        _write_depths(folder / "depth", views.depths, depth_unit)
 
 
 def _to_rgba(views: Views) -> UInt8[Array, "view height width 4"]:

@@ -1,0 +1,192 @@
+"""The example stream: random, complete, and the same again."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from unseen.data.procedural_dataset import ProceduralSettings, write_procedural
+from unseen.data.srn_layout import SRNDataset
+from unseen.data.streaming import ExampleStream
+from unseen.errors import UserError
+from unseen.geometry.views import Example
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two data sets, of 12 and of 6 objects with 5 views each."""
+    base = tmp_path_factory.mktemp("sets")
+    for name, num, seed in (("many", 12, 0), ("few", 6, 1)):
+        write_procedural(base / name, num, ProceduralSettings(5, 8, seed, depth=False))
+    return base / "many", base / "few"
+
+
+@pytest.fixture
+def many(roots: tuple[Path, Path]) -> SRNDataset:
+    return SRNDataset(roots[0], cache=True)
+
+
+@pytest.fixture
+def few(roots: tuple[Path, Path]) -> SRNDataset:
+    return SRNDataset(roots[1], cache=True)
+
+
+def poses(example: Example) -> torch.Tensor:
+    """All poses of an example (view 12) or of a batch (batch view 12)."""
+    both = (example.context.cameras, example.target.cameras)
+    matrices = torch.cat([cameras.extrinsics for cameras in both], dim=-3)
+    return matrices[..., :3, :].flatten(-2)
+
+
+def identify(example: Example, *datasets: SRNDataset) -> tuple[int, str]:
+    """Data set and name of the object that an example shows."""
+    pose = example.context.cameras.extrinsics[0]
+    for number, dataset in enumerate(datasets):
+        for index, name in enumerate(dataset.object_ids):
+            if (dataset.load(index).cameras.extrinsics == pose).all((1, 2)).any():
+                return number, name
+    raise AssertionError("the example shows no known object")
+
+
+def test_an_example_is_a_function_of_seed_and_index(
+    many: SRNDataset, roots: tuple[Path, Path]
+) -> None:
+    first = ExampleStream([many], 2, 2, seed=3)
+    second = ExampleStream([SRNDataset(roots[0])], 2, 2, seed=3)
+    order = [7, 40, 0, 7, 13]
+    for index in order:
+        assert torch.equal(
+            first.example(index).target.images, second.example(index).target.images
+        )
+    other = ExampleStream([many], 2, 2, seed=4)
+    assert any(
+        not torch.equal(poses(first.example(k)), poses(other.example(k)))
+        for k in range(3)
+    )
+
+
+def test_context_and_target_are_distinct_views_of_one_object(many: SRNDataset) -> None:
+    stream = ExampleStream([many], 2, 3, seed=0)
+    seen = set()
+    for index in range(24):
+        example = stream.example(index)
+        assert len(example.context) == 2 and len(example.target) == 3
+        assert len(torch.unique(poses(example), dim=0)) == 5
+        _, name = identify(example, many)
+        known = many.load(many.object_ids.index(name)).cameras.extrinsics
+        target = example.target.cameras.extrinsics
+        assert all((pose == known).all((1, 2)).any() for pose in target)
+        seen.add((name, tuple(example.context.cameras.extrinsics[0, :3, 3].tolist())))
+    # Another epoch shows an object from other sides.
+    assert len(seen) > 12
+
+
+def test_every_epoch_is_a_new_permutation(many: SRNDataset) -> None:
+    stream = ExampleStream([many], 1, 1, seed=0)
+    names = [identify(stream.example(k), many)[1] for k in range(36)]
+    epochs = [names[12 * k : 12 * k + 12] for k in range(3)]
+    assert all(sorted(epoch) == sorted(many.object_ids) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert epochs[0] != sorted(epochs[0])
+
+
+@pytest.mark.parametrize("world_size", [2, 5])
+def test_ranks_never_share_an_object_within_an_epoch(
+    many: SRNDataset, world_size: int
+) -> None:
+    streams = [
+        ExampleStream([many], 1, 1, seed=0, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    turns = itertools.product(range(12), range(world_size))
+    names = [identify(streams[rank].example(k), many)[1] for k, rank in turns]
+    for epoch in range(world_size):
+        assert sorted(names[12 * epoch : 12 * epoch + 12]) == sorted(many.object_ids)
+
+
+def test_several_sets_without_weights_are_one(
+    many: SRNDataset, few: SRNDataset
+) -> None:
+    stream = ExampleStream([many, few], 1, 1, seed=0)
+    assert len(stream) == 18
+    shown = [identify(stream.example(k), many, few) for k in range(18)]
+    assert len(set(shown)) == 18
+
+
+def test_weights_give_shares_and_keep_epochs(many: SRNDataset, few: SRNDataset) -> None:
+    stream = ExampleStream([many, few], 1, 1, seed=0, weights=[1.0, 3.0])
+    shown = [stream._member(place)[0] for place in range(2048)]
+    assert Counter(shown) == {0: 512, 1: 1536}
+    # No fixed beat, or two ranks would each see one set only.
+    beats = {tuple(shown[k : k + 4]) for k in range(0, 2048, 4)}
+    assert len(beats) > 8
+    turns = [m for m in map(stream._member, range(2048)) if m[0] == 1]
+    assert set(Counter(turns).values()) == {256}
+    assert Counter(stream._member(place) for place in range(2048)).keys() == {
+        *((0, k) for k in range(12)),
+        *((1, k) for k in range(6)),
+    }
+
+
+def test_a_range_of_contexts_is_drawn_per_batch(many: SRNDataset) -> None:
+    streams = [ExampleStream([many], (1, 3), 2, 0, rank, 2) for rank in (0, 1)]
+    counts = []
+    for step in range(12):
+        batches = [stream.batch(step, 3) for stream in streams]
+        shapes = {tuple(batch.context.images.shape) for batch in batches}
+        assert len(shapes) == 1
+        assert batches[0].target.images.shape == (3, 2, 3, 8, 8)
+        counts.append(shapes.pop()[1])
+    assert set(counts) == {1, 2, 3}
+
+
+def test_the_loader_gives_the_same_for_any_number_of_workers(many: SRNDataset) -> None:
+    stream = ExampleStream([many], (1, 2), 2, seed=5)
+    expected = [stream.batch(step, 2) for step in range(4, 10)]
+    for workers in (0, 1, 2):
+        loaded = itertools.islice(stream.loader(4, workers, 2), len(expected))
+        for batch, truth in zip(loaded, expected, strict=True):
+            assert torch.equal(batch.context.images, truth.context.images)
+            assert torch.equal(poses(batch), poses(truth))
+
+
+def test_errors_cross_the_worker_processes_as_one_sentence(
+    roots: tuple[Path, Path],
+) -> None:
+    stream = ExampleStream([SRNDataset(roots[0])], 3, 3, seed=0)
+    for workers in (0, 1):
+        with pytest.raises(UserError) as caught:
+            next(stream.loader(0, workers, 1))
+        assert "has 5 views; 3 context and 3 target views need 6." in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_images_of_two_sizes_are_refused(many: SRNDataset, tmp_path: Path) -> None:
+    write_procedural(tmp_path, 3, ProceduralSettings(3, 16))
+    stream = ExampleStream([many, SRNDataset(tmp_path)], 1, 1, seed=0)
+    with pytest.raises(UserError, match=r"different sizes \(\(8, 8\) and \(16, 16\)"):
+        stream.batch(0, 15)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_context": 0}, "needs context and target views"),
+        ({"num_context": (3, 1)}, "needs context and target views"),
+        ({"num_target": 0}, "needs context and target views"),
+        ({"rank": 2, "world_size": 2}, "Rank 2 does not exist"),
+        ({"weights": [1.0, 2.0]}, "one positive weight for each of the 1 data sets"),
+        ({"weights": [0.0]}, "one positive weight"),
+        ({"datasets": []}, "at least one data set"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    many: SRNDataset, arguments: dict, message: str
+) -> None:
+    good = {"datasets": [many], "num_context": 1, "num_target": 1, "seed": 0}
+    with pytest.raises(UserError, match=message):
+        ExampleStream(**(good | arguments))
