@@ -2,8 +2,8 @@
 
     python 02_sample_an_image.py [PICTURE]
 
-Without a picture, one of the procedural world is drawn. Writes a video, a mesh and
-splats of every scene, and scenes.png: the scenes side by side, seen from all around.
+Without a picture, one of the procedural world is drawn. Writes a mesh and the
+splats of every scene, and scenes.png: the scenes seen from all around.
 """
 
 import sys
@@ -44,7 +44,7 @@ rows = []
 for index, scene in enumerate(scenes):
     rendering = scene.render(cameras, (64, 64))  # color, depth, opacity: (6, ...)
     rows.append(torch.cat([*rendering.color], dim=-1))
-    for suffix in (".mp4", ".glb", ".ply", ".safetensors"):
+    for suffix in (".glb", ".ply", ".safetensors"):  # And .mp4, which takes longer.
         export_scene(scene, f"scene-{index}{suffix}")
 to_picture(torch.cat(rows, dim=-2)).save("scenes.png")
 
