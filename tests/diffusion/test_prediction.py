@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unseen.diffusion import prediction
@@ -27,6 +27,7 @@ def make(alpha: float, sigma: float):
 
 @pytest.mark.parametrize("source", FORMS)
 @pytest.mark.parametrize("target", FORMS)
+@settings(deadline=None, max_examples=20)
 @given(alpha=st.floats(0.01, 1.5), sigma=st.floats(0.01, 100))
 def test_every_form_gives_every_other(source, target, alpha, sigma) -> None:
     if source == target:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unseen.diffusion.schedules import (
@@ -73,6 +73,7 @@ def test_single_precision_keeps_both_ends(schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=name)
+@settings(deadline=None, max_examples=50)
 @given(t=st.floats(1e-4, 0.9999))
 def test_log_snr_has_an_inverse(schedule: Schedule, t: float) -> None:
     level = torch.tensor([t], dtype=torch.float64)
