@@ -94,7 +94,7 @@ class Model:
                 if progress is not None:
                     progress(start // BATCH * total + done, batches * total)
 
-            found = method.sample_scene(batch, seeds, options, report)
+            found = method.sample_scene(batch, seeds, options=options, on_step=report)
             scenes += [found[i] for i in range(min(BATCH, num - start))]
         return scenes
 

@@ -10,6 +10,7 @@ is left to do for a sample of a ray is one trilinear lookup per view.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from einops import rearrange
@@ -136,25 +137,36 @@ class FrustumSceneModel(SceneModel):
         return functional.silu(time + self.role.weight[role])
 
     def _volumes(
-        self, head: nn.Conv2d, features: Tensor, batch: int
+        self,
+        head: nn.Conv2d,
+        features: Float[Tensor, "batch_view feature height width"],
+        images: Float[Tensor, "batch view 3 height width"],
+        t: Float[Tensor, "batch"],
     ) -> Float[Tensor, "batch view height width slice channel"]:
+        """Volumes of logits; colours start from those of the views' own pixels."""
         # Channels last is how the look-up reads a volume: this rearranges nothing.
-        return rearrange(
+        volumes = rearrange(
             head(features),
             "(b v) (d c) h w -> b v h w d c",
-            b=batch,
+            b=len(images),
             d=self.config.num_slices,
         )
+        # alpha x_t is the best linear guess of x_0 for data of unit variance, with the
+        # alpha of the cosine schedule (cf. EDM's c_skip, Karras et al. 2022, Eq. 7).
+        alpha = torch.cos(0.5 * math.pi * t)[:, None, None, None, None]
+        guess = torch.logit(0.5 * (1 + alpha * images), eps=0.02).movedim(2, -1)
+        after = volumes.shape[-1] - COLOR.stop
+        return volumes + functional.pad(guess, (COLOR.start, after))[..., None, :]
 
     def encode_context(self, images: Views) -> FrustumContext:
-        batch = images.shape[0]
-        embedding = self._embed(images.images.new_zeros(batch), role=0)
+        t = images.images.new_zeros(images.shape[0])
+        embedding = self._embed(t, role=0)
         reference = images.cameras.extrinsics[:, 0]
         features, summary = self._features(images, None, reference, embedding)
         return FrustumContext(
             images.cameras,
-            self._volumes(self.deterministic_head, features, batch),
-            self._volumes(self.joint_head, features, batch),
+            self._volumes(self.deterministic_head, features, images.images, t),
+            self._volumes(self.joint_head, features, images.images, t),
             summary.mean(dim=1),
         )
 
@@ -207,7 +219,7 @@ class FrustumSceneModel(SceneModel):
         embedding = self._embed(t, role=1) + context.summary
         reference = context.cameras.extrinsics[:, 0]
         features, _ = self._features(noisy, condition.maps, reference, embedding)
-        volumes = self._volumes(self.joint_head, features, noisy.shape[0])
+        volumes = self._volumes(self.joint_head, features, noisy.images, t)
         return self._scene(
             torch.cat([context.joint, volumes], dim=1),
             Cameras.cat([context.cameras, noisy.cameras], dim=1),

@@ -75,7 +75,7 @@ def _observe(
     context = Views(given.images[None], given.cameras.reshape(1, 1))
     repeated = Views.cat([context] * protocol.samples)
     seeds = [protocol.seed * 1000 + i for i in range(protocol.samples)]
-    scenes = method.sample_scene(repeated, seeds, options)
+    scenes = method.sample_scene(repeated, seeds, options=options)
     cameras = views.cameras
     sampled = torch.stack(
         [scenes[i].render(cameras, views.size).color for i in range(protocol.samples)]

@@ -12,9 +12,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from unseen.diffusion.guidance import classifier_free, dynamic_threshold
 from unseen.diffusion.noise import PerSampleNoise
@@ -22,12 +21,21 @@ from unseen.diffusion.samplers import ddim
 from unseen.diffusion.schedules import CosineSchedule
 from unseen.diffusion.times import times_uniform
 from unseen.encoders.frustum import FrustumConfig, FrustumSceneModel
-from unseen.encoders.scene_model import Condition
+from unseen.encoders.pixel_aligned import PixelAlignedConfig, PixelAlignedSceneModel
+from unseen.encoders.scene_model import SceneModel
+from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras, turn_cameras
-from unseen.geometry.rays import random_pixels
 from unseen.geometry.views import Example, Views
 from unseen.methods.method import Losses, OnStep, SampleOptions, SceneMethod
-from unseen.scenes.scene import PixelRendering, Scene
+from unseen.methods.photometric import (
+    Pattern,
+    PhotometricErrors,
+    choose_pixels,
+    compare,
+    resized_error,
+    weighted_losses,
+)
+from unseen.scenes.scene import Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +65,9 @@ class SampleConfig:
 class DFMConfig:
     """Settings of DFM."""
 
-    scene: FrustumConfig = dataclasses.field(default_factory=FrustumConfig)
+    scene: FrustumConfig | PixelAlignedConfig = dataclasses.field(
+        default_factory=FrustumConfig
+    )
     """The scene representation and its encoder."""
 
     image_size: int = 64
@@ -78,11 +88,29 @@ class DFMConfig:
     color_weight: float = 1.0
     """Weight of the joint scene's colour errors."""
 
+    condition_weight: float = 1.0
+    """Weight of the conditioning render's errors at the noisy view."""
+
     deterministic_weight: float = 1.0
-    """Weight of the deterministic scene's colour errors."""
+    """Weight of the deterministic scene's errors at the other views. The paper trains
+    it through the conditioning render alone; as a baseline it deserves as much
+    supervision as the joint scene."""
+
+    supervise_context: bool = True
+    """Whether the scenes are also compared with the context views (not in the
+    paper): they shall agree with what they were given."""
 
     opacity_weight: float = 0.25
-    """Weight of the errors of opacity, where the data has masks."""
+    """Weight of the errors of opacity, where the data has masks (not in the paper)."""
+
+    distortion_weight: float = 0.0
+    """Weight of the distortion of the joint scene's rays."""
+
+    smoothness_weight: float = 0.0
+    """Weight of the roughness of the joint scene's inverse depth, in patches."""
+
+    pattern: Pattern = "scattered"
+    """Whether supervised pixels are scattered, or a patch as in the paper."""
 
     sampling: SampleConfig = dataclasses.field(default_factory=SampleConfig)
     """Defaults of sampling."""
@@ -94,7 +122,11 @@ class DFM(SceneMethod):
     def __init__(self, config: DFMConfig) -> None:
         super().__init__()
         self.config = config
-        self.model = FrustumSceneModel(config.scene)
+        self.model: SceneModel = (
+            FrustumSceneModel(config.scene)
+            if isinstance(config.scene, FrustumConfig)
+            else PixelAlignedSceneModel(config.scene)
+        )
         self.schedule = CosineSchedule()
 
     # ---- Training -------------------------------------------------------------------
@@ -102,9 +134,9 @@ class DFM(SceneMethod):
     def loss(self, example: Example, generator: torch.Generator) -> Losses:
         """The training loss of (batch, view) contexts and targets.
 
-        The first target view is noised. The joint scene must explain it, the context,
-        and the views that the model was not shown: the other targets, and contexts
-        that this step leaves out.
+        The first target view is noised. The joint scene must explain it and the views
+        that the model was not shown: the other targets, and (`supervise_context`) all
+        of the context, of which this step may leave out some.
         """
         c = self.config
         context, noisy, others = self._roles(example, generator)
@@ -119,36 +151,30 @@ class DFM(SceneMethod):
         x_t = self.schedule.add_noise(2 * noisy.images - 1, noise, t)
         x_t = dataclasses.replace(noisy, images=x_t)
         joint = self.model.joint(state, x_t, condition, t)
-        mean = self.model.deterministic(state)
 
-        target_pixels = self._pixels(noisy, c.target_pixels, generator)
-        other_pixels = self._pixels(others, c.other_pixels, generator)
-        rendered = joint.render_pixels(
-            noisy.cameras, noisy.size, target_pixels, generator
-        )
-        color, opacity = _errors(rendered, noisy, target_pixels)
-        rendered = joint.render_pixels(
-            others.cameras, others.size, other_pixels, generator
-        )
-        novel, novel_opacity = _errors(rendered, others, other_pixels)
-        rendered = mean.render_pixels(
-            others.cameras, others.size, other_pixels, generator
-        )
-        deterministic, deterministic_opacity = _errors(rendered, others, other_pixels)
-        conditioning = _condition_error(condition, noisy)
-        terms = {
-            "target": color.mean(),
-            "novel": novel.mean(),
-            # A grey context says nothing, so its mean is not asked for.
-            "deterministic": ((deterministic + conditioning) * kept).mean(),
-            "opacity": (opacity + novel_opacity + deterministic_opacity * kept).mean(),
-        }
-        total = (
-            c.color_weight * (terms["target"] + terms["novel"])
-            + c.deterministic_weight * terms["deterministic"]
-            + c.opacity_weight * terms["opacity"]
-        )
-        return Losses(total, {name: term.detach() for name, term in terms.items()})
+        def errors(scene: Scene, views: Views, count: int) -> PhotometricErrors:
+            pixels = choose_pixels(views, count, c.pattern, generator)
+            rendered = scene.render_pixels(views.cameras, views.size, pixels, generator)
+            return compare(rendered, views, pixels, c.pattern)
+
+        target = errors(joint, noisy, c.target_pixels)
+        novel = errors(joint, others, c.other_pixels)
+        shown = resized_error(condition.color, noisy)
+        # A grey context says nothing, so its mean is not asked for.
+        weighted = [
+            ("target", c.color_weight, target.color),
+            ("novel", c.color_weight, novel.color),
+            ("proposal", c.color_weight, target.proposal + novel.proposal),
+            ("opacity", c.opacity_weight, target.opacity + novel.opacity),
+            ("distortion", c.distortion_weight, target.distortion + novel.distortion),
+            ("smoothness", c.smoothness_weight, target.smoothness + novel.smoothness),
+            ("condition", c.condition_weight, shown * kept),
+        ]
+        if c.deterministic_weight:
+            mean = errors(self.model.deterministic(state), others, c.other_pixels)
+            error = mean.color + c.opacity_weight * mean.opacity
+            weighted.append(("deterministic", c.deterministic_weight, error * kept))
+        return weighted_losses(weighted)
 
     def _roles(
         self, example: Example, generator: torch.Generator
@@ -157,17 +183,10 @@ class DFM(SceneMethod):
         weights = torch.tensor(self.config.context_weights)
         weights = weights[: example.context.shape[1]]
         count = int(torch.multinomial(weights, 1, generator=generator)) + 1
-        others = Views.cat([example.context, example.target[:, 1:]], dim=1)
+        others = example.target[:, 1:]
+        if self.config.supervise_context:
+            others = Views.cat([example.context, others], dim=1)
         return example.context[:, :count], example.target[:, :1], others
-
-    @staticmethod
-    def _pixels(
-        views: Views, count: int, generator: torch.Generator
-    ) -> Int[Tensor, "batch view ray"]:
-        batch, view = views.shape
-        count = min(count, views.size[0] * views.size[1])
-        pixels = random_pixels(views.size, batch * view, count, generator)
-        return pixels.unflatten(0, (batch, view)).to(views.images.device)
 
     # ---- Sampling -------------------------------------------------------------------
 
@@ -175,15 +194,28 @@ class DFM(SceneMethod):
         self,
         context: Views,
         seeds: Sequence[int],
+        cameras: Cameras | None = None,
         options: SampleOptions | None = None,
         on_step: OnStep | None = None,
     ) -> Scene:
-        """Scenes (batch,) that are completed all around the object."""
+        """Scenes (batch,), completed all around an object.
+
+        Models of other scenes (`SampleConfig.azimuths` is empty) sample the last of
+        `cameras`, and raise a UserError without them.
+        """
         asked = vars(options or SampleOptions())
         chosen = {name: x for name, x in asked.items() if x is not None}
         config = dataclasses.replace(self.config.sampling, **chosen)
-        cameras = self.completion_cameras(context)
-        return self.complete(context, cameras, seeds, config, on_step)
+        if config.azimuths:
+            targets = self.completion_cameras(context)
+        elif cameras is not None:
+            targets = cameras[:, -1:]
+        else:
+            raise UserError(
+                "this model does not know where to complete the scene: give cameras, "
+                "or azimuths around an object."
+            )
+        return self.complete(context, targets, seeds, config, on_step)
 
     @torch.no_grad()
     def reconstruct(self, context: Views) -> Scene:
@@ -293,24 +325,3 @@ def _signed(views: Views, kept: Float[Tensor, "batch"] | None = None) -> Views:
     if kept is not None:
         images = images * kept[:, None, None, None, None]
     return dataclasses.replace(views, images=images)
-
-
-def _errors(
-    rendered: PixelRendering, views: Views, pixels: Int[Tensor, "batch view ray"]
-) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
-    """Squared errors per scene of colour (in [-1, 1]) and of opacity (0 if unknown)."""
-    index = pixels[:, :, None].expand(-1, -1, 3, -1)
-    truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
-    color = 4 * (rendered.color - truth).square().mean(dim=(1, 2, 3))
-    if views.masks is None:
-        return color, torch.zeros_like(color)
-    mask = views.masks.flatten(-2).gather(-1, pixels)
-    return color, (rendered.opacity - mask).square().mean(dim=(1, 2))
-
-
-def _condition_error(condition: Condition, views: Views) -> Float[Tensor, "batch"]:
-    """Squared error of the conditioning render against the clean target view."""
-    size = condition.color.shape[-2:]
-    truth = functional.interpolate(views.images.flatten(0, 1), size, mode="area")
-    error = condition.color - truth.unflatten(0, views.shape)
-    return 4 * error.square().mean(dim=(1, 2, 3, 4))

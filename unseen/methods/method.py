@@ -64,18 +64,20 @@ class SceneMethod(Method):
         self,
         context: Views,
         seeds: Sequence[int],
+        cameras: Cameras | None = None,
         options: SampleOptions | None = None,
         on_step: OnStep | None = None,
     ) -> Scene:
         """One scene per batch entry of `context`, (batch,).
 
         The random numbers of entry i come from `seeds[i]` alone, so that a scene does
-        not depend on the batch that it is sampled in.
+        not depend on the batch that it is sampled in. `cameras` (batch, view) is where
+        the scenes are going to be seen; methods may need it to know what to sample.
         """
 
     def sample(
         self, context: Views, cameras: Cameras, generator: torch.Generator
     ) -> Views:
         seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
-        scene = self.sample_scene(context, seeds.tolist())
+        scene = self.sample_scene(context, seeds.tolist(), cameras)
         return Views(scene.render(cameras, context.size).color, cameras)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from unseen.encoders.frustum import FrustumConfig
+from unseen.encoders.pixel_aligned import PixelAlignedConfig
 from unseen.errors import UserError
-from unseen.methods.dfm import DFM, DFMConfig
+from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
 from unseen.methods.method import Method
 from unseen.networks.unet2d import UNet2dConfig
 from unseen.training.config import TrainConfig
@@ -18,13 +20,40 @@ METHODS: dict[str, tuple[type[Method], type]] = {
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(40, 80, 160), num_blocks=1))
 
+# Reference settings of RealEstate10K, except for LPIPS (weight 1 on the patches),
+# which needs VGG weights; and the importance-sampling network is trained.
+_PAPER = DFMConfig(
+    scene=PixelAlignedConfig(),
+    context_weights=(1.0,),
+    target_pixels=24 * 24,
+    other_pixels=24 * 24,
+    pattern="patch",
+    deterministic_weight=0.0,
+    supervise_context=False,
+    opacity_weight=0.0,
+    distortion_weight=0.005,
+    smoothness_weight=0.002,
+    sampling=SampleConfig(
+        num_steps=50, guidance=2.0, temperature=0.85, threshold=0.95, azimuths=()
+    ),
+)
+
+_PAPER_TRAINING = TrainConfig(
+    steps=7_000_000,
+    learning_rate=2e-5,
+    warmup_steps=1000,
+    decay="cosine",
+    betas=(0.9, 0.99),
+    ema_decay=0.9995,
+)
+
 PRESETS: dict[str, Preset] = {
     "objects-32": Preset(
         DFMConfig(_SMALL_FRUSTUM, image_size=32, other_pixels=256),
         TrainConfig(
             steps=6_000,
             batch_size=8,
-            learning_rate=6e-4,
+            learning_rate=8e-4,
             warmup_steps=100,
             ema_decay=0.998,
             checkpoint_every=250,
@@ -40,7 +69,7 @@ PRESETS: dict[str, Preset] = {
         TrainConfig(
             steps=4_000,
             batch_size=8,
-            learning_rate=6e-4,
+            learning_rate=8e-4,
             warmup_steps=100,
             decay="cosine",
             ema_decay=0.998,
@@ -51,6 +80,16 @@ PRESETS: dict[str, Preset] = {
         num_context=2,
         num_target=2,
         description="One image of an object to 3D scenes at 64x64.",
+    ),
+    "dfm-re10k-64": Preset(
+        dataclasses.replace(_PAPER, image_size=64),
+        dataclasses.replace(_PAPER_TRAINING, batch_size=3),
+        description="DFM as published, RealEstate10K at 64x64 (755 M weights).",
+    ),
+    "dfm-re10k-128": Preset(
+        dataclasses.replace(_PAPER, image_size=128),
+        dataclasses.replace(_PAPER_TRAINING, batch_size=2),
+        description="DFM as published, RealEstate10K at 128x128; starts from 64x64.",
     ),
 }
 

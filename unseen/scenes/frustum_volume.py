@@ -209,7 +209,10 @@ def composite_pixels(
     far: Float[Tensor, "*#pixel"],
     background: Float[Tensor, "3"],
 ) -> PixelRendering:
-    """Volume-render samples along rays: colour over the background, depth, features."""
+    """Volume-render equally spaced samples: colour over the background, and the rest.
+
+    `extras` are the "weights" of the samples and, between 0 and 1, their "edges".
+    """
     weights = composite_weights(density, lengths.expand_as(density))
     opacity = weights.sum(dim=-1)
     composited = composite(weights, values)
@@ -217,4 +220,6 @@ def composite_pixels(
     color = over_background(composited[..., :3], opacity, background)
     depth = (weights * depths).sum(dim=-1) + missed * far
     features = composited[..., 3:] if values.shape[-1] > 3 else None
-    return PixelRendering(color, depth, opacity, features)
+    edges = torch.linspace(0, 1, weights.shape[-1] + 1, device=weights.device)
+    extras = {"weights": weights, "edges": edges.expand(*opacity.shape, -1)}
+    return PixelRendering(color, depth, opacity, features, extras)

@@ -1,0 +1,77 @@
+"""A contract that every preset keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from unseen.checkpoints.model_folder import load_model, save_model
+from unseen.data.cameras import object_cameras
+from unseen.encoders.pixel_aligned import PixelAlignedConfig
+from unseen.geometry.cameras import Cameras
+from unseen.geometry.views import Example, Views
+from unseen.methods.dfm import DFMConfig
+from unseen.methods.registry import PRESETS, build_method
+
+
+def affordable(config: DFMConfig) -> DFMConfig:
+    """The same settings with thinner layers, fewer blocks, steps and pixels."""
+    sampling = dataclasses.replace(config.sampling, num_steps=2)
+    config = dataclasses.replace(config, sampling=sampling, image_size=16)
+    if not isinstance(config.scene, PixelAlignedConfig):
+        return config
+    scene = config.scene
+    dit = dataclasses.replace(
+        scene.encoder.dit, depth=1, width=32, heads=2, out_channels=16
+    )
+    return dataclasses.replace(
+        config,
+        scene=dataclasses.replace(
+            scene,
+            encoder=dataclasses.replace(scene.encoder, dit=dit),
+            field=dataclasses.replace(
+                scene.field, width=32, features=16, time_width=32
+            ),
+            sampling=dataclasses.replace(
+                scene.sampling, num_uniform=8, num_importance=8
+            ),
+            num_condition_samples=8,
+        ),
+        target_pixels=64,
+        other_pixels=64,
+    )
+
+
+def views_of_a_scene(views: int, size: int) -> Views:
+    generator = torch.Generator().manual_seed(0)
+    cameras = Cameras.stack([object_cameras(views, generator)])
+    return Views(torch.rand(1, views, 3, size, size, generator=generator), cameras)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_trains_samples_and_survives_its_folder(name: str, tmp_path) -> None:
+    preset = PRESETS[name]
+    config = affordable(preset.method)
+    views = views_of_a_scene(preset.num_context + preset.num_target, config.image_size)
+    example = Example(views[:, : preset.num_context], views[:, preset.num_context :])
+    torch.manual_seed(0)
+    method = build_method(config)
+
+    losses = method.train().loss(example, torch.Generator().manual_seed(0))
+    losses.total.backward()
+    assert torch.isfinite(losses.total) and losses.total.shape == ()
+    assert all(torch.isfinite(term) for term in losses.terms.values())
+    grads = [p.grad for p in method.parameters() if p.grad is not None]
+    assert grads and all(torch.isfinite(g).all() for g in grads)
+
+    def sample(method) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(1)
+        return method.sample(example.context, views.cameras[:, -2:], generator).images
+
+    images = sample(method.eval())
+    assert images.shape == (1, 2, 3, config.image_size, config.image_size)
+    assert (images >= -1e-4).all() and (images <= 1 + 1e-4).all()
+    save_model(method, tmp_path / "model", {})
+    assert torch.equal(sample(load_model(tmp_path / "model")), images)

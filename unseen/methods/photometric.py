@@ -1,0 +1,126 @@
+"""Losses between renderings and posed images, shared by methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unseen.geometry.rays import random_pixels
+from unseen.geometry.views import Views
+from unseen.methods.method import Losses
+from unseen.rendering.volume import distortion_loss
+from unseen.scenes.scene import PixelRendering
+
+Pattern = Literal["scattered", "patch"]
+
+
+def choose_pixels(
+    views: Views, count: int, pattern: Pattern, generator: torch.Generator
+) -> Int[Tensor, "batch view ray"]:
+    """Random pixels of every view (batch, view), as flat indices.
+
+    "scattered": `count` distinct ones, drawn for each view. "patch": a square of
+    `count` pixels at one random place per scene, the same in all of its views. Fewer
+    where the image has fewer.
+    """
+    batch, view = views.shape
+    height, width = views.size
+    if pattern == "scattered":
+        count = min(count, height * width)
+        pixels = random_pixels(views.size, batch * view, count, generator)
+        return pixels.unflatten(0, (batch, view)).to(views.images.device)
+    side = min(math.isqrt(count), height, width)
+    top = torch.randint(height - side + 1, (batch, 1, 1), generator=generator)
+    left = torch.randint(width - side + 1, (batch, 1, 1), generator=generator)
+    inner = torch.arange(side)
+    rows, columns = top + inner[:, None], left + inner
+    pixels = (rows * width + columns).flatten(1)[:, None].expand(-1, view, -1)
+    return pixels.to(views.images.device)
+
+
+@dataclasses.dataclass(frozen=True)
+class PhotometricErrors:
+    """Errors per scene; zero where the data or the scene knows nothing of the kind."""
+
+    color: Float[Tensor, "batch"]
+    """Mean squared error of colours in [-1, 1]."""
+    proposal: Float[Tensor, "batch"]
+    """The same, of what the network that places samples renders by itself."""
+    opacity: Float[Tensor, "batch"]
+    """Mean squared error against the masks."""
+    distortion: Float[Tensor, "batch"]
+    """How far matter is spread along rays (Mip-NeRF 360, equation 15)."""
+    smoothness: Float[Tensor, "batch"]
+    """How rough inverse depth is where the image is smooth; of patches only."""
+
+
+def compare(
+    rendered: PixelRendering,
+    views: Views,
+    pixels: Int[Tensor, "batch view ray"],
+    pattern: Pattern,
+) -> PhotometricErrors:
+    """Compare rendered pixels with the views that they show."""
+    index = pixels[:, :, None].expand(-1, -1, 3, -1)
+    truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
+    color = 4 * (rendered.color - truth).square().mean(dim=(1, 2, 3))
+    proposal = distortion = opacity = smoothness = torch.zeros_like(color)
+    if "proposal_color" in rendered.extras:
+        error = rendered.extras["proposal_color"] - truth
+        proposal = 4 * error.square().mean(dim=(1, 2, 3))
+    if "weights" in rendered.extras:
+        weights, edges = rendered.extras["weights"], rendered.extras["edges"]
+        distortion = distortion_loss(weights, edges).mean(dim=(1, 2))
+    if views.masks is not None:
+        mask = views.masks.flatten(-2).gather(-1, pixels)
+        opacity = (rendered.opacity - mask).square().mean(dim=(1, 2))
+    if pattern == "patch":
+        side = math.isqrt(pixels.shape[-1])
+        smoothness = edge_aware_smoothness(
+            rendered.depth.unflatten(-1, (side, side)),
+            truth.unflatten(-2, (side, side)),
+        ).mean(dim=1)
+    return PhotometricErrors(color, proposal, opacity, distortion, smoothness)
+
+
+def edge_aware_smoothness(
+    depth: Float[Tensor, "*batch height width"],
+    image: Float[Tensor, "*batch height width 3"],
+) -> Float[Tensor, "*batch"]:
+    """|d disparity| exp(-|d image|), disparity being 1 / depth over its mean.
+
+    (Godard et al. 2017, "Unsupervised monocular depth estimation", equation 6.)
+    """
+    disparity = 1 / depth.clamp(min=1e-3)
+    disparity = disparity / disparity.mean(dim=(-1, -2), keepdim=True)
+    x_edge = image.diff(dim=-2).abs().mean(dim=-1)
+    y_edge = image.diff(dim=-3).abs().mean(dim=-1)
+    x = disparity.diff(dim=-1).abs() * torch.exp(-x_edge)
+    y = disparity.diff(dim=-2).abs() * torch.exp(-y_edge)
+    return x.mean(dim=(-1, -2)) + y.mean(dim=(-1, -2))
+
+
+def resized_error(
+    color: Float[Tensor, "batch view 3 small_height small_width"], views: Views
+) -> Float[Tensor, "batch"]:
+    """Mean squared error (in [-1, 1]) of a smaller rendering of whole views."""
+    height, width = color.shape[-2:]
+    truth = views.shrink((height, width)).images
+    return 4 * (color - truth).square().mean(dim=(1, 2, 3, 4))
+
+
+def weighted_losses(
+    weighted: Sequence[tuple[str, float, Float[Tensor, "batch"]]],
+) -> Losses:
+    """Average (name, weight, error) over scenes and add them up; weight 0 is none."""
+    terms = {name: error.mean() for name, weight, error in weighted if weight}
+    total = torch.stack(
+        [weight * terms[name] for name, weight, _ in weighted if weight]
+    ).sum()
+    return Losses(total, {name: term.detach() for name, term in terms.items()})
