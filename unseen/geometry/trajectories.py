@@ -186,7 +186,9 @@ def _catmull_rom(
     t = t[:, None]
     linear, square = c - a, 2 * a - 5 * b + 4 * c - d
     cubic = 3 * (b - c) + d - a
-    return b + 0.5 * t * (linear + t * (square + t * cubic))
+    curve = b + 0.5 * t * (linear + t * (square + t * cubic))
+    # Rounding must not move the given cameras.
+    return torch.where(t == 1, c, curve)
 
 
 def _slerp(

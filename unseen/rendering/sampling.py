@@ -61,7 +61,7 @@ def edges_between(
 
 
 def sample_importance(
-    edges: Float[Tensor, "*batch sample+1"],
+    edges: Float[Tensor, "*batch edge"],
     weights: Float[Tensor, "*batch sample"],
     num_samples: int,
     generator: torch.Generator | None = None,
