@@ -13,13 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from unseen.data.manifest import FINAL, JOURNAL, read_manifest
+from unseen.cli.main import main
+from unseen.data.manifest import FINAL, JOURNAL, ManifestWriter, read_manifest
 from unseen.data.procedural import CATEGORIES, make_object
 from unseen.data.procedural_dataset import ProceduralSettings, write_procedural
 from unseen.data.srn_layout import SRNDataset
 from unseen.errors import UserError
 
 SMALL = ProceduralSettings(views=2, size=16)
+
+PROGRAM = """
+import sys
+from unseen.data.procedural_dataset import ProceduralSettings, write_procedural
+write_procedural(sys.argv[1], 40, ProceduralSettings(views=2, size=16), workers=2)
+"""
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -60,10 +67,8 @@ def test_a_killed_run_is_continued_to_the_same_files(
     whole: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "data"
-    command = [sys.executable, "-m", "unseen.cli.main", "data", "procedural", root]
-    settings = ["--num", "40", "--views", "2", "--size", "16", "--workers", "2"]
     process = subprocess.Popen(
-        [*command, *settings],
+        [sys.executable, "-c", PROGRAM, root],
         stdout=subprocess.DEVNULL,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
@@ -103,6 +108,21 @@ def read_found(root: Path):
     manifest = read_manifest(root)
     assert manifest is not None
     return manifest
+
+
+def test_the_command_line_writes_the_same_files(
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = ["--num", "3", "--views", "2", "--size", "16", "--workers", "1"]
+    command = ["unseen", "data", "procedural", str(tmp_path), *settings]
+    monkeypatch.setattr(sys, "argv", command)
+    main()
+    assert f"3 objects (0 for testing) in {tmp_path}" in capsys.readouterr().out
+    for name in ("crate-0", "mug-1", "critter-2"):
+        assert contents(tmp_path / name) == contents(whole / name)
 
 
 def test_an_object_without_a_record_is_not_rendered_again(
@@ -149,6 +169,16 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no data set of this program"):
         write_procedural(tmp_path, 1, SMALL)
     assert contents(tmp_path) == {"thesis.tex": b"precious"}
+
+
+def test_a_journal_that_cannot_grow_is_one_sentence(
+    tmp_path: Path,
+) -> None:
+    writer = ManifestWriter(tmp_path, {})
+    (tmp_path / JOURNAL).unlink()
+    (tmp_path / JOURNAL).mkdir()
+    with pytest.raises(UserError, match="free some space or choose"):
+        writer.skip("a.glb", "no reason")
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,12 +141,8 @@ class ManifestWriter:
         self._manifest = Manifest(settings, radius, depth_unit)
         self._objects: list[ObjectRecord] = []
         self._skipped: list[tuple[str, str]] = []
-        try:
+        with _writing(self.root):
             self._open()
-        except OSError as error:
-            raise UserError(
-                f"Cannot write to {self.root}: {error.strerror}; choose another folder."
-            ) from error
 
     def _open(self) -> None:
         if self.root.exists() and not self.root.is_dir():
@@ -212,12 +210,13 @@ class ManifestWriter:
             "objects": [dataclasses.asdict(record) for record in self._objects],
             "skipped": [list(entry) for entry in self._skipped],
         }
-        _replace(self.root / FINAL, json.dumps(content, indent=1) + "\n")
-        (self.root / JOURNAL).unlink(missing_ok=True)
+        with _writing(self.root):
+            _replace(self.root / FINAL, json.dumps(content, indent=1) + "\n")
+            (self.root / JOURNAL).unlink(missing_ok=True)
         return self.manifest
 
     def _append(self, entry: dict[str, Any]) -> None:
-        with open(self.root / JOURNAL, "a") as file:
+        with _writing(self.root), open(self.root / JOURNAL, "a") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _rewrite_journal(self) -> None:
@@ -228,6 +227,18 @@ class ManifestWriter:
         text = "".join(json.dumps(entry) + "\n" for entry in entries)
         _replace(self.root / JOURNAL, text)
         (self.root / FINAL).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    """Say in a sentence why a folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {root}: {error.strerror}; free some space or choose "
+            f"another folder."
+        ) from error
 
 
 def _header(manifest: Manifest) -> dict[str, Any]:
