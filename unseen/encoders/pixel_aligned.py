@@ -20,15 +20,18 @@ from unseen.encoders.scene_model import (
     ContextState,
     Denoiser,
     SceneModel,
-    plain_denoiser,
 )
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 from unseen.networks.dit import DiTEncoder, DiTEncoderConfig
 from unseen.networks.resnet_fc import ResnetFCConfig, TimeResnetFC
 from unseen.scenes.aligned_field import AlignedField
-from unseen.scenes.conditional_field import ConditionalFieldScene
-from unseen.scenes.ray_sampling import RaySampling
+from unseen.scenes.conditional_field import ConditionalFieldScene, KnownViews
+from unseen.scenes.ray_sampling import Rays, RaySampling
+from unseen.scenes.scene import Scene
+
+RAYS_AT_A_TIME = 4096
+"""Rays that a denoiser renders, and keeps or does not keep, together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +115,7 @@ class PixelAlignedSceneModel(SceneModel):
         step = (t * self.config.num_steps - 1).clamp(min=0)
         return (step * 1024).round() / 1024
 
-    def _encode(
+    def encode(
         self,
         images: Float[Tensor, "batch view channel height width"],
         cameras: Cameras,
@@ -131,7 +134,7 @@ class PixelAlignedSceneModel(SceneModel):
 
     def encode_context(self, images: Views) -> PixelAlignedContext:
         step = images.images.new_zeros(images.shape[0])
-        features = self._encode(images.images, images.cameras, step, noisy=False)
+        features = self.encode(images.images, images.cameras, step, noisy=False)
         return PixelAlignedContext(
             images.cameras,
             self.field.project_features(features),
@@ -208,7 +211,7 @@ class PixelAlignedSceneModel(SceneModel):
         assert isinstance(context, PixelAlignedContext)
         step = self.step(t)
         images = torch.cat([noisy.images, condition.maps], dim=2)
-        features = self._encode(images, noisy.cameras, step, noisy=True)
+        features = self.encode(images, noisy.cameras, step, noisy=True)
         cameras = Cameras.cat([context.cameras, noisy.cameras], dim=1)
         clean = torch.zeros_like(context.cameras.near)
         steps = torch.cat([clean, step[:, None].expand(noisy.shape)], dim=1)
@@ -234,4 +237,50 @@ class PixelAlignedSceneModel(SceneModel):
         cameras: Cameras,
         size: tuple[int, int],
     ) -> Denoiser:
-        return plain_denoiser(self, context, condition, cameras, size)
+        """`plain_denoiser`, with what clean views say of uniform samples kept.
+
+        Their part of the field does not depend on t, nor do the uniform samples. As
+        many rays as `max_cache_gib` allows are kept, the others computed anew.
+        """
+        assert isinstance(context, PixelAlignedContext)
+        sampling, count = self.config.sampling, context.cameras.shape[1]
+        pixels = torch.arange(size[0] * size[1], device=cameras.device)
+        rays = sampling.camera_rays(cameras, size, pixels.expand(*cameras.shape, -1))
+        pieces = rays.split(max(1, RAYS_AT_A_TIME // cameras.shape[0]))
+        clean = self._clean_scene(context)
+        budget = sampling.max_cache_gib * 2**30
+        known: list[KnownViews | None] = []
+        for piece in pieces:
+            budget -= self._cache_bytes(piece)
+            known.append(clean.ask_views(piece, count) if budget >= 0 else None)
+
+        def denoise(
+            x_t: Float[Tensor, "batch 3 height width"], t: Float[Tensor, "batch"]
+        ) -> tuple[Float[Tensor, "batch 3 height width"], Scene]:
+            scene = self.joint(context, Views(x_t[:, None], cameras), condition, t)
+            colors = [
+                scene.render_rays(piece, known=views).color
+                for piece, views in zip(pieces, known, strict=True)
+            ]
+            color = torch.cat(colors, dim=1).unflatten(1, size).movedim(-1, 1)
+            return 2 * color - 1, scene
+
+        return denoise
+
+    def _clean_scene(self, context: PixelAlignedContext) -> ConditionalFieldScene:
+        """The joint scene's fields before a noisy view has joined."""
+        steps = torch.zeros_like(context.cameras.near)
+        field = self._field(self.field, context.field_maps, context.cameras, steps)
+        proposal = dataclasses.replace(
+            field, network=self.proposal, maps=context.proposal_maps
+        )
+        return ConditionalFieldScene(
+            field, proposal, self.background, self.config.sampling
+        )
+
+    def _cache_bytes(self, rays: Rays) -> int:
+        """Memory of the `KnownViews` of rays."""
+        sampling = self.config.sampling
+        fields = 2 if sampling.num_importance else 1
+        samples = rays.near.numel() * sampling.num_uniform
+        return fields * samples * self.config.field.width * rays.near.element_size()

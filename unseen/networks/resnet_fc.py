@@ -99,7 +99,7 @@ class TimeResnetFC(nn.Module):
 
     def project_features(
         self, maps: Float[Tensor, "*batch feature height width"]
-    ) -> Float[Tensor, "*batch width height width"]:
+    ) -> Float[Tensor, "*batch hidden height width"]:
         """The first layer's feature part, applied to whole maps."""
         # Channel-last in memory: a look-up then reads whole rows.
         return self.feature_in(maps.movedim(-3, -1)).movedim(-1, -3)

@@ -28,12 +28,13 @@ from unseen.scenes.scene import FieldScene, PixelRendering
 class KnownViews:
     """What the first `count` views say of rays' uniform samples (see `AlignedField`).
 
-    `field` and `proposal` are sums over those views.
+    `field` and `proposal` are sums over those views; without a proposal, or without
+    importance sampling, the latter is None.
     """
 
     count: int
     field: Float[Tensor, "batch point width"]
-    proposal: Float[Tensor, "batch point width"]
+    proposal: Float[Tensor, "batch point width"] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,16 @@ class ConditionalFieldScene(FieldScene):
         values: Float[Tensor, "batch ray sample channel"],
     ) -> RayRendering:
         return self.sampling.integrate(rays, positions, values, self.background)
+
+    def ask_views(self, rays: Rays, count: int) -> KnownViews:
+        """What the first `count` views say of rays, for `render_rays`."""
+        points, views = rays.points(self.sampling.uniform(rays)), slice(count)
+        proposal = self.proposal if self.sampling.num_importance else None
+        return KnownViews(
+            count,
+            self.field.sum_views_in_pieces(points, views),
+            None if proposal is None else proposal.sum_views_in_pieces(points, views),
+        )
 
     def render_rays(
         self,

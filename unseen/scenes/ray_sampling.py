@@ -35,6 +35,13 @@ class Rays:
     far: Float[Tensor, "batch ray"]
     depth_per_position: Float[Tensor, "batch ray"]
 
+    def split(self, count: int) -> list[Rays]:
+        """Pieces of at most `count` rays per scene."""
+        parts = (self.origins, self.directions, self.near, self.far)
+        parts = (*parts, self.depth_per_position)
+        pieces = zip(*(part.split(count, dim=1) for part in parts), strict=True)
+        return [Rays(*piece) for piece in pieces]
+
     def points(
         self, positions: Float[Tensor, "batch ray sample"]
     ) -> Float[Tensor, "batch point 3"]:
