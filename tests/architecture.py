@@ -27,6 +27,8 @@ FOUNDATION = frozenset({"errors", "files", "configuration"})
 
 LEARNED = frozenset({"geometry", "networks", "diffusion", "rendering", "scenes"})
 METHOD_INTERFACE = "methods.method"
+# Losses that methods share; it knows the interface and no method.
+METHOD_SHARED = "methods.photometric"
 # A preset, in its method's file, says how it is trained: plain settings.
 TRAINING_SETTINGS = frozenset({"training.preset", "training.config"})
 OUTER = frozenset({"geometry", "scenes", "data", METHOD_INTERFACE})
@@ -142,7 +144,7 @@ def _allowed(module: Module, target: str) -> bool:
         if module.name == METHOD_REGISTRY:
             return True
         # No method knows another; all know the interface.
-        return target.startswith((METHOD_INTERFACE, module.name))
+        return target.startswith((METHOD_INTERFACE, METHOD_SHARED, module.name))
     if folder == module.folder:
         return True
     arrows = ARROWS.get(module.folder, frozenset())

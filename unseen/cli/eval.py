@@ -46,7 +46,7 @@ class Eval:
         import unseen
         from unseen.configuration import write_json
         from unseen.data.srn_layout import SRNDataset
-        from unseen.evaluation.held_out import Protocol, observe
+        from unseen.evaluation.held_out import Protocol, Subject, observe
         from unseen.evaluation.posterior import measure
         from unseen.methods.dfm import DFM
         from unseen.methods.method import SampleOptions
@@ -58,6 +58,8 @@ class Eval:
             raise UserError(f"{self.model} is no DFM, which is what eval measures.")
         protocol = Protocol(self.objects, self.samples, self.views, self.seed)
         options = SampleOptions(self.steps, self.guidance)
+        size = method.config.image_size
+        subject = Subject(method, method.reconstruct, size, options)
         started, by_set = time.monotonic(), {}
         with Progress() as bar:
             for path in self.data:
@@ -67,9 +69,7 @@ class Eval:
                 def report(done: int, total: int, task=task) -> None:
                     bar.update(task, completed=done, total=total)
 
-                by_set[path.name] = list(
-                    observe(method, [dataset], protocol, options, report)
-                )
+                by_set[path.name] = list(observe(subject, [dataset], protocol, report))
         numbers = {name: measure(found) for name, found in by_set.items()}
         if len(by_set) > 1:
             numbers["all"] = measure(o for found in by_set.values() for o in found)

@@ -11,8 +11,8 @@ from unseen.data.srn_layout import SRNDataset
 from unseen.errors import UserError
 from unseen.evaluation.posterior import Observation
 from unseen.geometry.views import Views
-from unseen.methods.dfm import DFM
-from unseen.methods.method import SampleOptions
+from unseen.methods.method import SampleOptions, SceneMethod
+from unseen.scenes.scene import Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,21 @@ class Protocol:
     seed: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is evaluated: a method, and the deterministic baseline beside it."""
+
+    method: SceneMethod
+    reconstruct: Callable[[Views], Scene]
+    """Context views (batch, view) to scenes (batch,)."""
+    image_size: int
+    options: SampleOptions
+
+
 def observe(
-    method: DFM,
+    subject: Subject,
     datasets: list[SRNDataset],
     protocol: Protocol,
-    options: SampleOptions,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Observation]:
     """One `Observation` per object, in the order of the data sets.
@@ -57,28 +67,26 @@ def observe(
                 f"{dataset.object_ids[index]} has no depth maps, which tell seen "
                 "pixels from unseen ones: render the data with --depth."
             )
-        if views.size != (method.config.image_size,) * 2:
+        if views.size != (subject.image_size,) * 2:
             raise UserError(
                 f"{dataset.object_ids[index]} has images of {views.size}, the model "
-                f"works at {method.config.image_size}: render the data at that size."
+                f"works at {subject.image_size}: render the data at that size."
             )
-        yield _observe(method, views, protocol, options)
+        yield _observe(subject, views, protocol)
         if progress is not None:
             progress(done + 1, len(picked))
 
 
 @torch.no_grad()
-def _observe(
-    method: DFM, views: Views, protocol: Protocol, options: SampleOptions
-) -> Observation:
+def _observe(subject: Subject, views: Views, protocol: Protocol) -> Observation:
     given, novel = views[:1], views[1:]
     context = Views(given.images[None], given.cameras.reshape(1, 1))
     repeated = Views.cat([context] * protocol.samples)
     seeds = [protocol.seed * 1000 + i for i in range(protocol.samples)]
-    scenes = method.sample_scene(repeated, seeds, options=options)
+    scenes = subject.method.sample_scene(repeated, seeds, options=subject.options)
     cameras = views.cameras
     sampled = torch.stack(
         [scenes[i].render(cameras, views.size).color for i in range(protocol.samples)]
     )
-    mean = method.reconstruct(context)[0].render(cameras, views.size).color
+    mean = subject.reconstruct(context)[0].render(cameras, views.size).color
     return Observation(given, novel, sampled[:, 0], sampled[:, 1:], mean[0], mean[1:])

@@ -66,62 +66,64 @@ def measure(observations: Iterable[Observation]) -> PosteriorNumbers:
     pixels. The Frechet distances compare the first sample of every object, and the
     deterministic reconstruction, with the truth, over all held-out views.
     """
-    rows: list[dict[str, float]] = []
-    sums = {name: 0.0 for name in ("edge", "edge_mean", "edge_true")}
-    sums |= {name: 0.0 for name in ("hidden", "shown", "hidden_count", "shown_count")}
-    images: dict[str, list[Tensor]] = {"truth": [], "sample": [], "mean": []}
-    count = 0
-    for o in observations:
-        count = len(o.samples)
-        truth = o.novel.images
-        hidden, shown = unseen_pixels(o.given, o.novel), seen_pixels(o.given, o.novel)
-        novel = psnr(o.samples, truth.expand_as(o.samples)).mean(dim=-1)
-        rows.append(
-            {
-                "input": float(
-                    psnr(o.inputs, o.given.images.expand_as(o.inputs)).mean()
-                ),
-                "input_mean": float(psnr(o.mean_input, o.given.images[0])),
-                "novel": float(novel.mean()),
-                "best": float(novel.max()),
-                "mean": float(psnr(o.mean, truth).mean()),
-            }
-        )
-        edges = gradient_magnitude(o.samples).mean(dim=0)
-        sums["edge"] += float(edges[hidden].sum())
-        sums["edge_mean"] += float(gradient_magnitude(o.mean)[hidden].sum())
-        sums["edge_true"] += float(gradient_magnitude(truth)[hidden].sum())
-        spread = o.samples.std(dim=0).mean(dim=-3)
-        sums["hidden"] += float(spread[hidden].sum())
-        sums["shown"] += float(spread[shown].sum())
-        sums["hidden_count"] += float(hidden.sum())
-        sums["shown_count"] += float(shown.sum())
-        for name, rendered in (
-            ("truth", truth),
-            ("sample", o.samples[0]),
-            ("mean", o.mean),
-        ):
-            images[name].append(rendered)
+    found = list(observations)
+    psnrs = [_psnrs(o) for o in found]
+    pooled = [_pooled(o) for o in found]
 
     def average(name: str) -> float:
-        return sum(row[name] for row in rows) / len(rows)
+        return sum(row[name] for row in psnrs) / len(psnrs)
 
-    features = {name: random_conv_features(torch.cat(x)) for name, x in images.items()}
-    spread_unseen = sums["hidden"] / max(sums["hidden_count"], 1)
-    spread_seen = sums["shown"] / max(sums["shown_count"], 1)
+    def ratio(upper: str, lower: str) -> float:
+        total = sum(row[lower] for row in pooled)
+        return sum(row[upper] for row in pooled) / max(total, 1e-9)
+
+    truth = random_conv_features(torch.cat([o.novel.images for o in found]))
+    sample = random_conv_features(torch.cat([o.samples[0] for o in found]))
+    mean = random_conv_features(torch.cat([o.mean for o in found]))
+    spread_unseen = ratio("spread_unseen", "unseen")
+    spread_seen = ratio("spread_seen", "seen")
     return PosteriorNumbers(
-        objects=len(rows),
-        samples=count,
+        objects=len(found),
+        samples=len(found[0].samples),
         input_psnr=average("input"),
         input_psnr_deterministic=average("input_mean"),
         novel_psnr=average("novel"),
         novel_psnr_best=average("best"),
         novel_psnr_deterministic=average("mean"),
-        sharpness=sums["edge"] / sums["edge_true"],
-        sharpness_deterministic=sums["edge_mean"] / sums["edge_true"],
+        sharpness=ratio("edges", "edges_true"),
+        sharpness_deterministic=ratio("edges_mean", "edges_true"),
         spread_unseen=spread_unseen,
         spread_seen=spread_seen,
         spread_ratio=spread_unseen / max(spread_seen, 1e-9),
-        frechet=frechet_distance(features["sample"], features["truth"]),
-        frechet_deterministic=frechet_distance(features["mean"], features["truth"]),
+        frechet=frechet_distance(sample, truth),
+        frechet_deterministic=frechet_distance(mean, truth),
     )
+
+
+def _psnrs(o: Observation) -> dict[str, float]:
+    """Of one object, in dB: averages over samples and views, and the best sample."""
+    truth, given = o.novel.images, o.given.images
+    novel = psnr(o.samples, truth.expand_as(o.samples)).mean(dim=-1)
+    return {
+        "input": float(psnr(o.inputs, given.expand_as(o.inputs)).mean()),
+        "input_mean": float(psnr(o.mean_input, given[0])),
+        "novel": float(novel.mean()),
+        "best": float(novel.max()),
+        "mean": float(psnr(o.mean, truth).mean()),
+    }
+
+
+def _pooled(o: Observation) -> dict[str, float]:
+    """Sums over one object's pixels of gradient magnitudes and of spreads."""
+    unseen, seen = unseen_pixels(o.given, o.novel), seen_pixels(o.given, o.novel)
+    edges = gradient_magnitude(o.samples).mean(dim=0)
+    spread = o.samples.std(dim=0).mean(dim=-3)
+    return {
+        "edges": float(edges[unseen].sum()),
+        "edges_mean": float(gradient_magnitude(o.mean)[unseen].sum()),
+        "edges_true": float(gradient_magnitude(o.novel.images)[unseen].sum()),
+        "spread_unseen": float(spread[unseen].sum()),
+        "spread_seen": float(spread[seen].sum()),
+        "unseen": float(unseen.sum()),
+        "seen": float(seen.sum()),
+    }

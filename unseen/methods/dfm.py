@@ -1,3 +1,4 @@
+# length: one paper in one file, with its settings, training and sampling.
 """Diffusion with Forward Models (Tewari et al., NeurIPS 2023, arXiv 2306.11719).
 
 An image diffusion model whose denoiser reconstructs a scene and renders it: from clean
