@@ -147,6 +147,11 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(UserError) as caught:
             write(out, 1)
         assert str(out) in str(caught.value)
+    with monkeypatch.context() as patch:
+        # As root, every folder can be written to.
+        patch.setattr(result_folder.os, "access", lambda *_: False)
+        with pytest.raises(UserError, match="may not be written"):
+            write(tmp_path / "new" / "out", 1)
     monkeypatch.chdir(tmp_path)
     for out in (Path("."), Path(".."), tmp_path):
         with pytest.raises(UserError, match="a folder of its own"):

@@ -32,6 +32,7 @@ def check_out(out: str | Path, overwrite: bool) -> None:
                 f"{out} holds the current folder: name a folder of its own with --out."
             )
         if not out.exists():
+            _check_parent(out, resolved)
             return
         if not out.is_dir():
             raise UserError(
@@ -51,6 +52,21 @@ def check_out(out: str | Path, overwrite: bool) -> None:
         raise UserError(
             f"{out} holds files that are no results of unseen, so it is not "
             "overwritten: name another folder with --out."
+        )
+
+
+def _check_parent(out: Path, resolved: Path) -> None:
+    """Raise UserError if a missing folder could not be made."""
+    parent = next(p for p in resolved.parents if p.exists())
+    if not parent.is_dir():
+        raise UserError(
+            f"cannot write {out}, because {parent} is a file: name another folder "
+            "with --out."
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(
+            f"cannot write {out}, because {parent} may not be written to: name another "
+            "folder with --out."
         )
 
 
