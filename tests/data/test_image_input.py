@@ -21,7 +21,7 @@ from unseen.data.image_input import (
 from unseen.data.picture_file import read_picture
 from unseen.errors import UserError
 
-SIZE, FILL = 40, 0.7
+SIZE, FILL = 40, 0.78
 BAD = [
     "missing.png",
     "text.png",

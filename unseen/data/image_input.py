@@ -34,7 +34,7 @@ class ObjectImage:
 
 
 def load_object_image(
-    path: str | Path, size: int | tuple[int, int], fill: float = 0.7
+    path: str | Path, size: int | tuple[int, int], fill: float = 0.78
 ) -> ObjectImage:
     """Read any picture of an object and frame the object as in training.
 
@@ -180,7 +180,7 @@ def _as_it_is(
 ) -> ObjectImage:
     warnings.warn(
         f"the background of {path} is neither transparent nor plain: the picture is "
-        "used as it is, so the object should fill about 70 percent of its middle.",
+        "used as it is, so the object should fill about 80 percent of its middle.",
         PictureWarning,
         stacklevel=3,
     )

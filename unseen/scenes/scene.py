@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,6 +68,20 @@ class Scene(abc.ABC):
     @abc.abstractmethod
     def bounds(self) -> Float[Tensor, "2 3"]:
         """Lower and upper corner of a world box that holds all matter."""
+
+    def save(self, path: str | Path) -> None:
+        """Write one scene to a file; its suffix says what.
+
+        .ply (splats), .glb (mesh), .mp4 (orbit) or .safetensors, which reloads and
+        renders identically; see `unseen.export.save.export_scene`.
+
+        Raises:
+            UserError: the suffix is another one, or the file cannot be written.
+        """
+        # Users look for `scene.save`; only here does a scene know its exporters.
+        from unseen.export.save import export_scene  # arrow: for users' convenience
+
+        export_scene(self, path)
 
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
