@@ -166,11 +166,11 @@ def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:
         method = build_method(run.settings.method)
     if run.init is not None:
         load_weights(method, run.init)
-    size = run.settings.method.image_size
+    side = run.settings.method.image_size
 
     def batches(first: int) -> Iterator[Example]:
         loader = stream.loader(first, config.num_workers, config.batch_size)
-        return (example.shrink((size, size)) for example in loader)
+        return (example.shrink((side, side)) for example in loader)
 
     def publish(trainer: Trainer) -> None:
         # At every checkpoint, so that a model can be looked at while it trains.
@@ -178,26 +178,39 @@ def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:
 
     stream = _open_stream(run, "train")
     held_out = _open_stream(run, "test").batch(0, GRID_SCENES)
-    held_out = held_out.shrink((size, size))
+    if min(held_out.target.size) < side:
+        height, width = held_out.target.size
+        raise UserError(
+            f"the data has images of {height}x{width} pixels, and the preset wants "
+            f"{side}x{side}: render them larger."
+        )
+    held_out = held_out.shrink((side, side))
     return Trainer(method, config, batches, folder, held_out, publish)
 
 
 def _open_stream(run: Run, split: Split) -> ExampleStream:
     """Random views of the objects of one split.
 
-    Data sets without a manifest have no splits: all of their objects are trained on,
-    and the sample grids show some of them.
+    Data sets without a manifest have no splits, and small ones nothing to test on:
+    the sample grids then show objects that are trained on.
     """
     from unseen.data.manifest import read_manifest
     from unseen.data.srn_layout import SRNDataset
     from unseen.data.streaming import ExampleStream
     from unseen.training.distributed import rank, world_size
 
+    def split_in(path: str) -> Split | None:
+        manifest = read_manifest(path)
+        if manifest is None:
+            return None
+        found = {record.split for record in manifest.objects}
+        return None if split == "test" and split not in found else split
+
     settings = run.settings
     datasets = [
         SRNDataset(
             path,
-            split if read_manifest(path) is not None else None,
+            split_in(path),
             cache=settings.train.cache_data and split == "train",
             depths=False,
         )
