@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -103,6 +104,30 @@ def test_depth_lies_on_the_surface_and_in_front(name: str) -> None:
         step = directions[index][missing[index]].double().numpy()
         for t in np.linspace(1.5, 6, 40):
             assert outside(solid, start + t * step).min() > -1e-4
+
+
+@pytest.mark.parametrize("name", SOLIDS)
+def test_normals_are_the_gradient_of_the_surface(name: str) -> None:
+    solid = dataclasses.replace(SOLIDS[name], to_world=np.eye(4))
+    random = np.random.default_rng(0)
+    targets, origins = (random.normal(size=(3, 200)) for _ in range(2))
+    origins = 3 * origins / np.linalg.norm(origins, axis=0)
+    directions = 0.3 * targets - origins
+    t, faces = solid.intersect(origins, directions)
+    hit = np.isfinite(t)
+    assert hit.sum() > 50
+    points = (origins + t * directions)[:, hit].T
+    normals = solid.normals(points, faces[hit])
+    normals = normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+    step = 1e-4
+    steps = step * np.eye(3)
+    gradient = np.stack(
+        [outside(solid, points + d) - outside(solid, points - d) for d in steps], -1
+    )
+    gradient = gradient / np.linalg.norm(gradient, axis=-1, keepdims=True)
+    # Within a step of an edge the difference sees two faces.
+    agree = (normals * gradient).sum(-1) > 0.999
+    assert agree.mean() > 0.98
 
 
 def test_supersampled_mask_is_the_mean_of_a_finer_one() -> None:
