@@ -24,7 +24,6 @@ from unseen.diffusion.guidance import classifier_free, dynamic_threshold
 from unseen.diffusion.prediction import eps_from_x0
 from unseen.diffusion.schedules import CosineSchedule
 from unseen.encoders.pixel_aligned import PixelAlignedSceneModel
-from unseen.encoders.scene_model import Condition
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 from unseen.rendering.volume import RayRendering
@@ -115,13 +114,22 @@ def render_at(
     return scene.sampling.integrate(rays, positions, values, scene.background)
 
 
-def infer(
-    case: Case, model: PixelAlignedSceneModel, images: Tensor, x_t: Tensor
-) -> tuple[Condition, ConditionalFieldScene]:
-    context = model.encode_context(Views(images, case.context))
-    condition = model.condition(context, case.target, SIZE)
-    noisy = Views(x_t[:, None], case.target)
-    return condition, model.joint(context, noisy, condition, case.t)
+class Inference:
+    """All that a step of sampling infers, each part computed once."""
+
+    def __init__(
+        self, case: Case, model: PixelAlignedSceneModel, images: Tensor, x_t: Tensor
+    ) -> None:
+        # What the encoder returns: the contexts' features, then the noisy view's.
+        self.features: list[Tensor] = []
+        hook = model.encoder.register_forward_hook(
+            lambda module, inputs, output: self.features.append(output)
+        )
+        self.context = model.encode_context(Views(images, case.context))
+        self.condition = model.condition(self.context, case.target, SIZE)
+        noisy = Views(x_t[:, None], case.target)
+        self.scene = model.joint(self.context, noisy, self.condition, case.t)
+        hook.remove()
 
 
 @pytest.mark.slow
@@ -131,19 +139,17 @@ def test_every_output_of_the_published_model(
     case: Case, model: PixelAlignedSceneModel
 ) -> None:
     x, sub = case.inputs, slice(None, None, 8)
-    first = model.encode(x["ctxt_rgb"], case.context, x["t"] * 0.0, noisy=False)
-    case.check("enc_ctxt_feats_slice", first[0, :, ::16, sub, sub])
     x_t = SCHEDULE.add_noise(x["trgt_x0"], x["noise"], case.t)
     case.check("x_t", x_t)
-    condition, scene = infer(case, model, x["ctxt_rgb"], x_t)
-    case.check("cond_rgb_depth", condition.maps[:, 0, :4])
-    case.check("cond_feats_slice", condition.maps[:, 0, 4:, sub, sub])
-    seen = torch.cat([x_t[:, None], condition.maps], dim=2)
-    noisy = model.encode(seen, case.target, model.step(case.t), noisy=True)
-    case.check("enc_trgt_feats_slice", noisy[0, 0, ::16, sub, sub])
+    inferred = Inference(case, model, x["ctxt_rgb"], x_t)
+    scene, maps = inferred.scene, inferred.condition.maps
+    first, noisy = inferred.features
+    case.check("enc_ctxt_feats_slice", first[:, ::16, sub, sub])
+    case.check("cond_rgb_depth", maps[:, 0, :4])
+    case.check("cond_feats_slice", maps[:, 0, 4:, sub, sub])
+    case.check("enc_trgt_feats_slice", noisy[0, ::16, sub, sub])
 
-    context = model.encode_context(Views(x["ctxt_rgb"], case.context))
-    points, mean = case.query_points, model.deterministic(context)
+    points, mean = case.query_points, model.deterministic(inferred.context)
     assert scene.proposal is not None
     case.check("query_joint_coarse_mlp", published(mean.field, points))
     case.check("query_joint_mlp", published(scene.proposal, points))
@@ -170,9 +176,10 @@ def check_guidance(
     case: Case, model: PixelAlignedSceneModel, x_t: Tensor, conditional: Tensor
 ) -> Tensor:
     """The unconditional branch, and both combined."""
-    condition, scene = infer(case, model, 0 * case.inputs["ctxt_rgb"], x_t)
-    sub = slice(None, None, 4)
-    case.check("uncond_cond_rgb_depth_slice", condition.maps[:, 0, :4, sub, sub])
+    inferred = Inference(case, model, 0 * case.inputs["ctxt_rgb"], x_t)
+    scene, sub = inferred.scene, slice(None, None, 4)
+    maps = inferred.condition.maps
+    case.check("uncond_cond_rgb_depth_slice", maps[:, 0, :4, sub, sub])
     rays = scene.sampling.camera_rays(
         case.target, SIZE, case.inputs["pixel_indices"][None, None]
     )
