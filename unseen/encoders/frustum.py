@@ -49,6 +49,10 @@ class FrustumConfig:
     head_channels: int = 32
     """Channels at full resolution, before the volumes."""
 
+    detail: float = 0.25
+    """Deviation of images in [-1, 1] about what is known of them from elsewhere: how
+    far the colours of a noisy view's voxels start from its own pixels."""
+
     num_samples: int = 32
     """Samples along a ray in training."""
 
@@ -151,10 +155,14 @@ class FrustumSceneModel(SceneModel):
             b=len(images),
             d=self.config.num_slices,
         )
-        # alpha x_t is the best linear guess of x_0 for data of unit variance, with the
-        # alpha of the cosine schedule (cf. EDM's c_skip, Karras et al. 2022, Eq. 7).
-        alpha = torch.cos(0.5 * math.pi * t)[:, None, None, None, None]
-        guess = torch.logit(0.5 * (1 + alpha * images), eps=0.02).movedim(2, -1)
+        # The best linear guess of x_0 from the pixel alone, for detail of deviation d
+        # about a known mean (cf. EDM's c_skip, Karras et al. 2022, Eq. 7), with alpha
+        # and sigma of the cosine schedule: a clean pixel is kept, a noisy one is not.
+        alpha, sigma = torch.cos(0.5 * math.pi * t), torch.sin(0.5 * math.pi * t)
+        signal = alpha * self.config.detail**2
+        skip = signal / (alpha * signal + sigma**2)
+        guess = 0.5 * (1 + skip[:, None, None, None, None] * images)
+        guess = torch.logit(guess, eps=0.02).movedim(2, -1)
         after = volumes.shape[-1] - COLOR.stop
         return volumes + functional.pad(guess, (COLOR.start, after))[..., None, :]
 
