@@ -30,8 +30,6 @@ from unseen.geometry.cameras import Cameras
 from unseen.geometry.projection import project
 from unseen.geometry.views import Views
 
-LEGO = Path("/work/shared/data/posed/lego_srn_layout.zip")
-
 
 def rendered(views: int = 3, size: int = 24) -> Views:
     cameras = object_cameras(views, torch.Generator().manual_seed(0))
@@ -300,9 +298,8 @@ def test_poses_agree_with_the_silhouettes(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not LEGO.exists(), reason=f"needs {LEGO.name}")
-def test_a_real_object_has_opencv_poses(tmp_path: Path) -> None:
-    with zipfile.ZipFile(LEGO) as archive:
+def test_a_real_object_has_opencv_poses(shared: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(shared / "data/posed/lego_srn_layout.zip") as archive:
         archive.extractall(tmp_path / "lego")
     dataset = SRNDataset(tmp_path / "lego")
     assert dataset.object_ids == ["lego"] and dataset.num_views(0) == 13
