@@ -210,6 +210,16 @@ def test_near_and_far_may_differ_between_rays():
     assert (rays.positions < far[..., None]).all()
 
 
+def test_samples_may_be_even_in_disparity():
+    cameras = camera_at(3.0, 0.0, 0.0)
+    rays = image_rays(cameras, (1, 1))
+    arguments = (*rays, cameras.near, cameras.far, 8)
+    positions = render_rays(constant(0.5), *arguments, lindisp=True).positions
+    # Eight bins between 1 / near = 1 and 1 / far = 0.2, nearest first.
+    expected = 1 - 0.1 * (torch.arange(8) + 0.5)
+    torch.testing.assert_close(1 / positions[0, 0], expected)
+
+
 def test_views_share_the_field_of_their_scene():
     shift = torch.tensor([0.0, 0.4])[:, None, None]
 
