@@ -97,7 +97,16 @@ class FrustumSceneModel(SceneModel):
         )
         self.role = nn.Embedding(2, embedding)
         self.summarise = nn.Linear(c.unet.channels[-1], embedding)
-        self.refine = nn.Conv2d(c.unet.channels[0] + 3, c.head_channels, 3, padding=1)
+        width = c.unet.channels[0]
+        self.expand = nn.Conv2d(width, width * c.patch**2, 1)
+        self.refine = nn.Conv2d(width + 3, c.head_channels, 3, padding=1)
+        self.polish = nn.Conv2d(c.head_channels, c.head_channels, 3, padding=1)
+        # At first every pixel of a patch has the patch's features, as they are.
+        copies = torch.eye(width).repeat_interleave(c.patch**2, dim=0)
+        self.expand.weight.data.copy_(copies[..., None, None])
+        nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.polish.weight)
+        nn.init.zeros_(self.polish.bias)  # type: ignore[arg-type]
         joint = COLOR.stop
         self.joint_head = nn.Conv2d(c.head_channels, joint * c.num_slices, 1)
         self.deterministic_head = nn.Conv2d(
@@ -130,8 +139,9 @@ class FrustumSceneModel(SceneModel):
         x = [functional.pixel_unshuffle(images, patch), rays, maps.flatten(0, 1)]
         x = torch.cat(x, dim=1).contiguous(memory_format=torch.channels_last)
         features, bottleneck = self.unet(x, embedding.repeat_interleave(v, dim=0))
-        features = functional.interpolate(features, scale_factor=float(patch))
+        features = functional.pixel_shuffle(self.expand(features), patch)
         features = functional.silu(self.refine(torch.cat([features, images], dim=1)))
+        features = features + self.polish(features)
         return features, self.summarise(bottleneck).unflatten(0, (b, v))
 
     def _embed(
