@@ -189,6 +189,8 @@ def test_contexts_are_selected_and_repeated(generator: torch.Generator) -> None:
     found = model.deterministic(chosen).field.query(points)
     expected = model.deterministic(state)[1:2].field.query(points[1:2])
     torch.testing.assert_close(found[1:2], expected)
+    for name in ("field_maps", "proposal_maps", "deterministic_maps"):
+        assert torch.equal(getattr(chosen, name), getattr(state, name)[[1, 1, 0]])
 
 
 def test_every_parameter_learns(generator: torch.Generator) -> None:
