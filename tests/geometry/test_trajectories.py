@@ -135,14 +135,20 @@ def test_interpolation_turns_at_constant_speed_by_the_shortest_arc():
     torch.testing.assert_close(cosines, expected, atol=1e-6, rtol=0)
 
 
-def test_interpolation_through_half_a_turn():
-    ends = orbit(2, 0.0, 2.0, **LENS).to(torch.float64)
-    path = interpolate(ends, 5)
+@pytest.mark.parametrize("flip", [[1.0, -1, -1], [-1.0, 1, -1], [-1.0, -1, 1]])
+def test_interpolation_through_half_a_turn(flip):
+    # Exactly half a turn, where the antisymmetric part of the rotation is zero.
+    cameras = random_cameras(1, torch.Generator().manual_seed(0)).expand(2)
+    extrinsics = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    extrinsics[1, :3, :3] = torch.tensor(flip).diag()
+    path = interpolate(
+        Cameras(extrinsics, cameras.intrinsics, cameras.near, cameras.far), 5
+    )
     assert_rigid(path.extrinsics)
-    forward = path.extrinsics[:, :3, 2]
-    cosines = (forward[1:] * forward[:-1]).sum(-1)
-    expected = torch.full((4,), math.sqrt(0.5), dtype=torch.float64)
-    torch.testing.assert_close(cosines, expected, atol=1e-6, rtol=0)
+    rotation = path.extrinsics[:, :3, :3]
+    steps = rotation[:-1].transpose(-1, -2) @ rotation[1:]
+    cosines = 0.5 * (steps.diagonal(dim1=-2, dim2=-1).sum(dim=-1) - 1)
+    torch.testing.assert_close(cosines, torch.full((4,), math.sqrt(0.5)).double())
 
 
 def test_interpolation_of_one_camera_stays_there():
