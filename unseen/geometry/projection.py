@@ -30,8 +30,6 @@ def project(
     depth = local[..., 2]
     front = depth > 1e-6
     safe = torch.where(front, depth, torch.ones_like(depth))[..., None]
-    homogeneous = torch.einsum(
-        "...ij,...pj->...pi", cameras.intrinsics, local / safe
-    )
+    homogeneous = torch.einsum("...ij,...pj->...pi", cameras.intrinsics, local / safe)
     xy = torch.where(front[..., None], homogeneous[..., :2], -10.0)
     return xy, depth
