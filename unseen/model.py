@@ -33,6 +33,10 @@ class Model:
         """Height and width of the images that the method works on."""
         return self.method.config.image_size  # type: ignore[union-attr,return-value]
 
+    @property
+    def _device(self) -> torch.device:
+        return next(self.method.parameters()).device
+
     def sample_scenes(
         self,
         image: str | Path,
@@ -75,19 +79,34 @@ class Model:
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Scene]:
-        """Sample `num` scenes that agree with posed images (view,)."""
+        """Sample `num` scenes that agree with posed images (view,).
+
+        The images have the model's `image_size`. Scenes live where the model does.
+
+        Raises:
+            UserError: the images have another size, a number makes no sense, or the
+                model makes no scenes.
+        """
         method = self.method
         if not isinstance(method, SceneMethod):
             raise UserError(
                 f"{type(method).__name__} samples views and no scenes: use a method "
                 "that samples scenes, such as DFM."
             )
+        if num < 1:
+            raise UserError(f"ask for at least one scene, not {num}.")
+        if len(context.shape) != 1 or context.size != (self.image_size,) * 2:
+            raise UserError(
+                f"images of shape {tuple(context.images.shape)} do not fit this model: "
+                f"give (view, 3, {self.image_size}, {self.image_size})."
+            )
         options = SampleOptions(steps, guidance)
+        context = dataclasses.replace(context, depths=None).to(self._device)
         scenes: list[Scene] = []
         for start in range(0, num, BATCH):
             # Always a full batch: the last bits of a result may depend on its size.
             seeds = [scene_seed(seed, start + i) for i in range(BATCH)]
-            batch = Views.stack([dataclasses.replace(context, depths=None)] * BATCH)
+            batch = Views.stack([context] * BATCH)
 
             def report(done: int, total: int, _: Scene, start: int = start) -> None:
                 batches = math.ceil(num / BATCH)
@@ -100,7 +119,16 @@ class Model:
 
 
 def object_camera(fov: float, elevation: float) -> Cameras:
-    """The camera (1,) at azimuth 0 that holds the unit sphere; angles in degrees."""
+    """The camera (1,) at azimuth 0 that holds the unit sphere; angles in degrees.
+
+    Raises:
+        UserError: `fov` is not within 1 to 150, or `elevation` not within -89 to 89.
+    """
+    if not (1 <= fov <= 150 and -89 <= elevation <= 89):
+        raise UserError(
+            "the field of view must lie in 1 to 150 degrees and the elevation in "
+            f"-89 to 89, not {fov:g} and {elevation:g}."
+        )
     return sphere_cameras(
         torch.zeros(1),
         torch.tensor([math.radians(elevation)]),

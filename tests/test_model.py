@@ -1,0 +1,135 @@
+"""`unseen.load` and `Model`: a tiny untrained DFM, from a picture to scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+import unseen
+from tests.methods.test_dfm import make_dfm
+from tests.pictures import bad_pictures, save_plate
+from tests.training.tiny_method import TinyMethod
+from unseen.checkpoints.model_folder import save_model
+from unseen.errors import UserError
+from unseen.geometry.views import Views
+from unseen.model import BATCH, Model, object_camera, scene_seed
+from unseen.scenes.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("tiny")
+    save_model(make_dfm(), folder, {})
+    return unseen.load(folder)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    return save_plate(tmp_path / "plate.png")
+
+
+def saved(scenes: list[Scene], folder: Path) -> list[bytes]:
+    """The bytes of the scenes' files."""
+    for index, scene in enumerate(scenes):
+        scene.save(folder / f"{index}.safetensors")
+    return [(folder / f"{i}.safetensors").read_bytes() for i in range(len(scenes))]
+
+
+def test_eight_scenes_are_the_first_four_and_four_more(
+    model: Model, picture: Path, tmp_path: Path
+) -> None:
+    few = saved(model.sample_scenes(picture, num=3, seed=1), tmp_path)
+    many = saved(model.sample_scenes(picture, num=8, seed=1), tmp_path)
+    assert many[:3] == few
+    assert len(set(many)) == 8
+
+
+def test_the_seed_decides_the_scenes(
+    model: Model, picture: Path, tmp_path: Path
+) -> None:
+    first = saved(model.sample_scenes(picture, num=1, seed=5), tmp_path)
+    assert saved(model.sample_scenes(picture, num=1, seed=5), tmp_path) == first
+    assert saved(model.sample_scenes(picture, num=1, seed=6), tmp_path) != first
+
+
+def test_seeds_of_scenes_are_distinct() -> None:
+    seeds = {scene_seed(seed, index) for seed in range(100) for index in range(100)}
+    assert len(seeds) == 100 * 100
+    assert all(0 <= seed < 2**62 for seed in seeds)
+    # "1" and "12" are other scenes than "11" and "2".
+    assert scene_seed(1, 12) != scene_seed(11, 2)
+
+
+def test_what_is_asked_for_reaches_the_sampler(model: Model, picture: Path) -> None:
+    reports: list[tuple[int, int]] = []
+    scenes = model.sample_scenes(
+        picture, num=BATCH + 1, steps=2, progress=lambda *r: reports.append(r)
+    )
+    # Two batches of two completing views of two steps.
+    assert reports == [(i + 1, 8) for i in range(8)]
+    assert [scene.shape for scene in scenes] == [()] * (BATCH + 1)
+    plain = model.sample_scenes(picture, num=1, guidance=1.0)[0].tensors()
+    guided = model.sample_scenes(picture, num=1, guidance=3.0)[0].tensors()
+    assert not torch.equal(plain["volumes"], guided["volumes"])
+
+
+def test_the_input_view_is_where_the_picture_was_taken(
+    model: Model, picture: Path
+) -> None:
+    views = model.context(picture, fov=50.0, elevation=30.0)
+    assert views.images.shape == (1, 3, 16, 16)
+    center = views.cameras.centers[0]
+    assert center[1].abs() < 1e-5 and center[0] > 0
+    sine = float(center[2] / center.norm())
+    assert sine == pytest.approx(0.5, abs=1e-4)
+    # The object's sphere fills the field of view, nearly.
+    assert 1 < float(center.norm() * torch.sin(torch.deg2rad(torch.tensor(25.0)))) < 1.1
+
+
+def test_several_posed_images_are_context_too(model: Model, picture: Path) -> None:
+    front = model.context(picture)
+    steeper = model.context(picture, elevation=45.0)
+    scene = model.complete(Views.cat([front, steeper]), num=1)[0]
+    # Two given views, one completed one, and the last noisy one.
+    assert scene.tensors()["volumes"].shape[0] == 4
+
+
+@pytest.mark.parametrize("name", ["missing.png", "text.png", "clear.png", "white.png"])
+def test_bad_pictures(model: Model, tmp_path: Path, name: str) -> None:
+    path, reason = bad_pictures(tmp_path)[name]
+    with pytest.raises(UserError, match=reason):
+        model.sample_scenes(path)
+
+
+@pytest.mark.parametrize(
+    "settings, reason",
+    [
+        ({"num": 0}, "at least one scene"),
+        ({"steps": 0}, "at least one step"),
+        ({"guidance": float("nan")}, "guidance must be"),
+        ({"guidance": -1.0}, "guidance must be"),
+        ({"fov": 180.0}, "field of view"),
+        ({"fov": float("nan")}, "field of view"),
+        ({"elevation": 90.0}, "elevation"),
+    ],
+)
+def test_bad_numbers(model: Model, picture: Path, settings: dict, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        model.sample_scenes(picture, **settings)
+
+
+def test_images_of_another_shape(model: Model, picture: Path) -> None:
+    views = model.context(picture)
+    small = views.shrink((8, 8))
+    for wrong in (small, Views.stack([views])):
+        with pytest.raises(UserError, match=r"give \(view, 3, 16, 16\)"):
+            model.complete(wrong)
+
+
+def test_a_method_without_scenes(model: Model, picture: Path) -> None:
+    views_only = dataclasses.replace(model, method=TinyMethod(0.1))
+    with pytest.raises(UserError, match="samples views and no scenes"):
+        views_only.complete(Views(torch.rand(1, 3, 8, 8), object_camera(40, 20)))
