@@ -134,6 +134,19 @@ def test_same_seed_same_bytes_and_samples_differ() -> None:
     )
 
 
+def test_sampling_is_in_evaluation_mode_and_leaves_the_mode_alone() -> None:
+    # The authors sample in training mode, with its dropout.
+    dfm, views = make_dfm(), make_views(1)
+    expected = dfm.sample_scene(views[:, :1], [0])
+    scene = dfm.train().sample_scene(views[:, :1], [0])
+    assert scene.config() == expected.config() == {"num_samples": 16}
+    assert torch.equal(scene.tensors()["volumes"], expected.tensors()["volumes"])
+    assert not scene.tensors()["volumes"].requires_grad
+    mean = dfm.reconstruct(views[:, :1])
+    assert mean.config() == {"num_samples": 16}
+    assert all(module.training for module in dfm.modules())
+
+
 def test_a_scene_does_not_depend_on_its_batch() -> None:
     dfm, views = make_dfm(), make_views()
     many = dfm.sample_scene(Views.cat([views[:1, :1]] * 3), [1, 2, 3])

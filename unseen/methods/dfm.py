@@ -27,7 +27,13 @@ from unseen.encoders.scene_model import SceneModel
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras, turn_cameras
 from unseen.geometry.views import Example, Views
-from unseen.methods.method import Losses, OnStep, SampleOptions, SceneMethod
+from unseen.methods.method import (
+    Losses,
+    OnStep,
+    SampleOptions,
+    SceneMethod,
+    evaluating,
+)
 from unseen.methods.photometric import (
     Pattern,
     PhotometricErrors,
@@ -218,14 +224,14 @@ class DFM(SceneMethod):
             )
         return self.complete(context, targets, seeds, config, on_step)
 
-    @torch.no_grad()
     def reconstruct(self, context: Views) -> Scene:
         """The deterministic scenes (batch,) of the conditioning branch: no sampling.
 
         They minimise the squared error of their renderings, so where the context says
         nothing they show the mean of what could be there. The baseline of DFM.
         """
-        return self.model.deterministic(self.model.encode_context(_signed(context)))
+        with evaluating(self):
+            return self.model.deterministic(self.model.encode_context(_signed(context)))
 
     def completion_cameras(self, context: Views) -> Cameras:
         """The target cameras (batch, target) of an object scene.
@@ -236,7 +242,6 @@ class DFM(SceneMethod):
         azimuths = torch.deg2rad(torch.tensor(self.config.sampling.azimuths))
         return turn_cameras(context.cameras[:, 0], azimuths.to(context.images))
 
-    @torch.no_grad()
     def complete(
         self,
         context: Views,
@@ -250,7 +255,8 @@ class DFM(SceneMethod):
         `cameras` are (batch, target). Entry i draws its noise from `seeds[i]` alone, so
         it does not depend on the batch it is in. After every step, `on_step` gets the
         number of steps done, of steps to do, and the current scenes. Returns the
-        scenes of the last denoising step, in eval mode and without gradients.
+        scenes of the last denoising step, sampled in evaluation mode (the authors stay
+        in training mode) and without gradients.
         """
         options = options or self.config.sampling
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -264,7 +270,10 @@ class DFM(SceneMethod):
                     on_step(done + step, num_targets * steps, scene)
 
             camera = cameras[:, target : target + 1]
-            image, scene = self._sample_view(context, camera, noise, options, report)
+            with evaluating(self):
+                image, scene = self._sample_view(
+                    context, camera, noise, options, report
+                )
             context = Views.cat([context, Views(image, camera)], dim=1)
         assert scene is not None
         return scene

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views
 from unseen.scenes.scene import Scene
@@ -41,15 +44,39 @@ class Method(nn.Module, abc.ABC):
         """Novel views (batch, view) of one sampled scene per batch entry."""
 
 
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation mode and no gradients, for the length of a block."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+
+
 @dataclasses.dataclass(frozen=True)
 class SampleOptions:
-    """What a user may ask of sampling; None leaves it to the method."""
+    """What a user may ask of sampling; None leaves it to the method.
+
+    Raises:
+        UserError: fewer steps than one, or a guidance that is negative or not finite.
+    """
 
     num_steps: int | None = None
     """Denoising steps (per view, where views are sampled one after the other)."""
 
     guidance: float | None = None
     """Classifier-free guidance scale; 1 is none."""
+
+    def __post_init__(self) -> None:
+        if self.num_steps is not None and self.num_steps < 1:
+            raise UserError(f"ask for at least one step, not {self.num_steps}.")
+        if self.guidance is not None and not 0 <= self.guidance < math.inf:
+            raise UserError(
+                f"the guidance must be a number from 0 on, not {self.guidance}."
+            )
 
 
 OnStep = Callable[[int, int, Scene], None]

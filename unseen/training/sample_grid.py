@@ -11,11 +11,10 @@ from torch import Tensor
 
 from unseen.files import atomic_file
 from unseen.geometry.views import Example
-from unseen.methods.method import Method
+from unseen.methods.method import Method, evaluating
 from unseen.training.random import derive_generator
 
 
-@torch.no_grad()
 def sample_grid(
     method: Method, example: Example, seed: int, num_samples: int = 2
 ) -> Float[Tensor, "3 height width"]:
@@ -25,9 +24,7 @@ def sample_grid(
     pixels apart. The method is in evaluation mode meanwhile, and the same seed gives
     the same noise, so that grids of one run can be compared.
     """
-    training = method.training
-    method.eval()
-    try:
+    with evaluating(method):
         samples = [
             method.sample(
                 example.context,
@@ -36,8 +33,6 @@ def sample_grid(
             ).images
             for index in range(num_samples)
         ]
-    finally:
-        method.train(training)
     blocks = [example.context.images, example.target.images, *samples]
     rows = [
         _row([block[scene] for block in blocks]) for scene in range(len(samples[0]))
