@@ -43,6 +43,24 @@ def write_errors(path: str | Path) -> Iterator[None]:
         raise UserError(f"cannot write {path}, because {reason}.") from error
 
 
+def check_place(path: str | Path) -> None:
+    """Raise UserError, before any work is done, if nothing could be made at `path`.
+
+    Says whether a missing file or folder, parents included, may be made there.
+    """
+    parent = next(p for p in Path(path).resolve().parents if p.exists())
+    if not parent.is_dir():
+        raise UserError(
+            f"cannot write {path}, because {parent} is a file: name another place with "
+            "--out."
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(
+            f"cannot write {path}, because {parent} may not be written to: name "
+            "another place with --out."
+        )
+
+
 def make_folder(path: str | Path) -> Path:
     """Make a folder and its parents where they are missing; UserError if it cannot."""
     with write_errors(path):

@@ -36,7 +36,7 @@ class Procedural:
     supersample: int = 2
     """Rays per pixel along each axis."""
     depth: bool = True
-    """Write depth images."""
+    """Write depth images, which `unseen eval` needs."""
     workers: int = 2
     """Worker processes."""
 
@@ -90,7 +90,7 @@ class Render:
     samples: int = 32
     """Rays per pixel: more is less noisy, and slower in proportion."""
     depth: bool = True
-    """Write depth images."""
+    """Write depth images, which `unseen eval` needs."""
     up: Literal["y", "z"] = "y"
     """The meshes' upward axis; y by the glTF standard."""
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()

@@ -5,10 +5,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from unseen.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from unseen.evaluation.held_out import Protocol, Subject
+    from unseen.evaluation.posterior import PosteriorNumbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,40 +46,75 @@ class Eval:
     """Seed of the samples."""
 
     def run(self) -> None:
-        import rich
-        from rich.progress import Progress
-        from rich.table import Table
-
+        """Measure, print the table, and write the numbers where that was asked for."""
         import unseen
         from unseen.configuration import write_json
-        from unseen.data.srn_layout import SRNDataset
-        from unseen.evaluation.held_out import Protocol, Subject, observe
-        from unseen.evaluation.posterior import measure
+        from unseen.evaluation.held_out import Protocol, Subject
+        from unseen.files import check_place
         from unseen.methods.dfm import DFM
         from unseen.methods.method import SampleOptions
 
-        if self.out is not None and self.out.exists():
-            raise UserError(f"{self.out} exists: choose another file with --out.")
+        if self.out is not None:
+            if self.out.exists():
+                raise UserError(f"{self.out} exists: choose another file with --out.")
+            check_place(self.out)
+        names = [path.name for path in self.data]
+        if not names or len(set(names)) < len(names):
+            raise UserError(
+                "name at least one data set with --data, and none twice: folders of "
+                "one name cannot be told apart in the table."
+            )
+        # Numbers that make no sense are refused before anything is read.
+        protocol = Protocol(self.objects, self.samples, self.views, self.seed)
+        options = SampleOptions(self.steps, self.guidance)
         method = unseen.load(self.model).method
         if not isinstance(method, DFM):
             raise UserError(f"{self.model} is no DFM, which is what eval measures.")
-        protocol = Protocol(self.objects, self.samples, self.views, self.seed)
-        options = SampleOptions(self.steps, self.guidance)
         size = method.config.image_size
         subject = Subject(method, method.reconstruct, size, options)
-        started, by_set = time.monotonic(), {}
-        with Progress() as bar:
-            for path in self.data:
-                task = bar.add_task(path.name)
-                dataset = SRNDataset(path, split="test", depths=True)
+        started = time.monotonic()
+        numbers = self._measure(subject, protocol)
+        seconds = round(time.monotonic() - started, 1)
+        self._print(numbers)
+        if self.out is not None:
+            protocol_json = dataclasses.asdict(protocol) | vars(options)
+            result = {name: dataclasses.asdict(n) for name, n in numbers.items()}
+            write_json(
+                self.out,
+                {"protocol": protocol_json, "seconds": seconds, "numbers": result},
+            )
+            print(self.out)
 
-                def report(done: int, total: int, task=task) -> None:
+    def _measure(
+        self, subject: Subject, protocol: Protocol
+    ) -> dict[str, PosteriorNumbers]:
+        """The numbers of each data set and, if there are several, of all together."""
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from unseen.data.srn_layout import SRNDataset
+        from unseen.evaluation.held_out import observe
+        from unseen.evaluation.posterior import measure
+
+        datasets = [SRNDataset(path, split="test") for path in self.data]
+        found = {}
+        with Progress(console=Console(stderr=True)) as bar:
+            for path, dataset in zip(self.data, datasets, strict=True):
+                task = bar.add_task(path.name)
+
+                def report(done: int, total: int, task: TaskID = task) -> None:
                     bar.update(task, completed=done, total=total)
 
-                by_set[path.name] = list(observe(subject, [dataset], protocol, report))
-        numbers = {name: measure(found) for name, found in by_set.items()}
-        if len(by_set) > 1:
-            numbers["all"] = measure(o for found in by_set.values() for o in found)
+                found[path.name] = list(observe(subject, [dataset], protocol, report))
+        numbers = {name: measure(seen) for name, seen in found.items()}
+        if len(found) > 1:
+            numbers["all"] = measure(o for seen in found.values() for o in seen)
+        return numbers
+
+    def _print(self, numbers: dict[str, PosteriorNumbers]) -> None:
+        import rich
+        from rich.table import Table
+
         table = Table(title=f"{self.model} on held-out objects")
         table.add_column("")
         for name in numbers:
@@ -84,12 +126,3 @@ class Eval:
                 *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values),
             )
         rich.print(table)
-        if self.out is not None:
-            result = {name: dataclasses.asdict(n) for name, n in numbers.items()}
-            seconds = round(time.monotonic() - started, 1)
-            protocol_json = dataclasses.asdict(protocol) | vars(options)
-            write_json(
-                self.out,
-                {"protocol": protocol_json, "seconds": seconds, "numbers": result},
-            )
-            print(self.out)

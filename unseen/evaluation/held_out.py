@@ -17,7 +17,11 @@ from unseen.scenes.scene import Scene
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """Which objects and views, and how many samples."""
+    """Which objects and views, and how many samples.
+
+    Raises:
+        UserError: too few to measure anything.
+    """
 
     objects: int = 32
     """Objects of each data set's test split: the first by name."""
@@ -26,6 +30,14 @@ class Protocol:
     views: int = 8
     """Held-out views per object: those after the first, which is the input."""
     seed: int = 0
+    """Other seeds give other samples."""
+
+    def __post_init__(self) -> None:
+        if min(self.objects, self.views) < 1 or self.samples < 2:
+            raise UserError(
+                "measuring a posterior takes at least one object, one held-out view "
+                f"and two samples, not {self.objects}, {self.views} and {self.samples}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +60,16 @@ def observe(
     """One `Observation` per object, in the order of the data sets.
 
     Raises:
-        UserError: a data set has too few views, or no depths.
+        UserError: a data set has too few views, no depths, or images of another size
+            than the method's.
     """
     picked = [
         (dataset, index)
         for dataset in datasets
         for index in range(min(protocol.objects, len(dataset)))
     ]
+    # Noise of its own for every object, or the samples would be alike in it.
+    generator = torch.Generator().manual_seed(protocol.seed)
     for done, (dataset, index) in enumerate(picked):
         if dataset.num_views(index) < protocol.views + 1:
             raise UserError(
@@ -65,28 +80,30 @@ def observe(
         if views.depths is None:
             raise UserError(
                 f"{dataset.object_ids[index]} has no depth maps, which tell seen "
-                "pixels from unseen ones: render the data with --depth."
+                "pixels from unseen ones: render the data without --no-depth."
             )
         if views.size != (subject.image_size,) * 2:
             raise UserError(
-                f"{dataset.object_ids[index]} has images of {views.size}, the model "
-                f"works at {subject.image_size}: render the data at that size."
+                f"{dataset.object_ids[index]} has images of "
+                f"{views.size[0]}x{views.size[1]} pixels, the model works at "
+                f"{subject.image_size}: render the data with --size "
+                f"{subject.image_size}."
             )
-        yield _observe(subject, views, protocol)
+        seeds = torch.randint(2**62, (protocol.samples,), generator=generator)
+        yield _observe(subject, views, seeds.tolist())
         if progress is not None:
             progress(done + 1, len(picked))
 
 
 @torch.no_grad()
-def _observe(subject: Subject, views: Views, protocol: Protocol) -> Observation:
+def _observe(subject: Subject, views: Views, seeds: list[int]) -> Observation:
     given, novel = views[:1], views[1:]
     context = Views(given.images[None], given.cameras.reshape(1, 1))
-    repeated = Views.cat([context] * protocol.samples)
-    seeds = [protocol.seed * 1000 + i for i in range(protocol.samples)]
+    repeated = Views.cat([context] * len(seeds))
     scenes = subject.method.sample_scene(repeated, seeds, options=subject.options)
     cameras = views.cameras
     sampled = torch.stack(
-        [scenes[i].render(cameras, views.size).color for i in range(protocol.samples)]
+        [scenes[i].render(cameras, views.size).color for i in range(len(seeds))]
     )
     mean = subject.reconstruct(context)[0].render(cameras, views.size).color
     return Observation(given, novel, sampled[:, 0], sampled[:, 1:], mean[0], mean[1:])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unseen.errors import UserError
-from unseen.files import write_errors
+from unseen.files import check_place, write_errors
 
 MARKER = "settings.json"
 """The file by which a folder of results is recognised, with `PRODUCER` in it."""
@@ -32,7 +32,7 @@ def check_out(out: str | Path, overwrite: bool) -> None:
                 f"{out} holds the current folder: name a folder of its own with --out."
             )
         if not out.exists():
-            _check_parent(out, resolved)
+            check_place(out)
             return
         if not out.is_dir():
             raise UserError(
@@ -52,21 +52,6 @@ def check_out(out: str | Path, overwrite: bool) -> None:
         raise UserError(
             f"{out} holds files that are no results of unseen, so it is not "
             "overwritten: name another folder with --out."
-        )
-
-
-def _check_parent(out: Path, resolved: Path) -> None:
-    """Raise UserError if a missing folder could not be made."""
-    parent = next(p for p in resolved.parents if p.exists())
-    if not parent.is_dir():
-        raise UserError(
-            f"cannot write {out}, because {parent} is a file: name another folder "
-            "with --out."
-        )
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(
-            f"cannot write {out}, because {parent} may not be written to: name another "
-            "folder with --out."
         )
 
 
