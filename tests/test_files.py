@@ -25,7 +25,9 @@ def test_a_file_appears_at_the_end(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_nothing_is_left_of_an_interrupted_file(tmp_path: Path, error: type):
+def test_nothing_is_left_of_an_interrupted_file(
+    tmp_path: Path, error: type[BaseException]
+):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(error), atomic_file(path) as temporary:

@@ -157,13 +157,6 @@ def test_an_unknown_model(monkeypatch, capsys, tmp_path: Path):
     assert_refused(status, capsys.readouterr(), "no-such")
 
 
-def test_a_model_without_scenes(model, monkeypatch, capsys, tmp_path: Path):
-    monkeypatch.setattr(unseen, "load", lambda name: object())
-    image = save_plate(tmp_path / "plate.png")
-    status = run(monkeypatch, "sample", str(image))
-    assert_refused(status, capsys.readouterr(), "makes views, not scenes")
-
-
 def test_existing_results(model, monkeypatch, capsys, tmp_path: Path):
     image = save_plate(tmp_path / "plate.png")
     arguments = ["sample", str(image), *SMALL, "--out", "out"]

@@ -24,7 +24,7 @@ def frustum_scene() -> FrustumVolumeScene:
     cameras = sphere_cameras(
         torch.tensor([0.0, 2.0]), torch.full((2,), 0.3), torch.tensor(0.7)
     )
-    volumes = 3 * torch.randn(2, 2, 6, 8, 8, 8, generator=generator)
+    volumes = 3 * torch.randn(2, 2, 8, 8, 8, 6, generator=generator)
     batch = FrustumVolumeScene(volumes, cameras.expand(2, 2), torch.ones(3), 16)
     return batch[1]
 

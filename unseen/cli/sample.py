@@ -77,12 +77,7 @@ class Sample:
         )
         with _progress() as progress, _one_line_warnings(progress):
             shown = load_object_image(self.image, INPUT_SIZE).image
-            model: Any = unseen.load(self.model)
-            if not callable(getattr(model, "sample_scenes", None)):
-                raise UserError(
-                    f"the model {self.model} makes views, not scenes: name another "
-                    "one with --model."
-                )
+            model = unseen.load(self.model)
             sampling = _Bar(progress, "Sampling scenes")
             scenes = model.sample_scenes(
                 self.image,
@@ -142,6 +137,7 @@ class Sample:
             "unseen": unseen.__version__,
         }
         shown = {"image": str(self.image), "num": self.num, **determining}
+        shown = {k: "the model's own" if v is None else v for k, v in shown.items()}
         return Origin(
             title=f"{self.image.name}: {self.num} "
             f"{'scene' if self.num == 1 else 'scenes'}",

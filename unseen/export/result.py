@@ -41,7 +41,7 @@ class ResultOptions:
     frames: int = 48
     fov: float = 40.0
     elevation: float = 20.0
-    fps: int = 24
+    fps: int = 16
     mesh_resolution: int = 96
     splat_resolution: int = 128
 

@@ -55,6 +55,7 @@ def render_frames(
     Depth is shown from light (the camera's near) to dark (its far) on black.
     `advance` is called with the number of frames that were just finished.
     """
+    cameras = cameras.to(scene.bounds().device)
     step = max(1, RAYS_AT_ONCE // (size[0] * size[1]))
     colors, depths = [], []
     for start in range(0, len(cameras), step):
