@@ -22,6 +22,8 @@ import tyro
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
 
 from unseen.data.mesh_files import MeshFile, find_meshes
 from unseen.data.mesh_materials import MeshError
@@ -114,13 +116,11 @@ def _time(mesh: MeshFile, settings: RenderSettings, out: Path) -> list[float] | 
 def _write_spheres(folder: Path) -> Path:
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (512, 512, 3), np.uint8)
-    material = trimesh.visual.material.PBRMaterial(
-        baseColorTexture=Image.fromarray(pixels)
-    )
+    material = PBRMaterial(baseColorTexture=Image.fromarray(pixels))
     for level in (3, 4, 5, 6):
         sphere = trimesh.creation.icosphere(level)
         uv = sphere.vertices[:, :2] * 0.5 + 0.5
-        sphere.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+        sphere.visual = TextureVisuals(uv=uv, material=material)
         sphere.export(folder / f"sphere{level}.glb")
     return folder
 

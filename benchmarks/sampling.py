@@ -61,7 +61,8 @@ class Benchmark:
             cells = [f"{seconds:.4f}", f"{floor:.4f}", f"{seconds / floor:.1f}x"]
             table.add_row(what, *cells, f"{twin:.4f}", f"{twin / seconds:.1f}x")
 
-        size = (method.config.image_size,) * 2
+        side = method.config.image_size
+        size = (side, side)
         context = Views(torch.rand(1, 1, 3, *size), object_camera(40, 20)[None])
         context = Views.cat([context] * SCENES)
         camera = method.completion_cameras(context)[:, :1]

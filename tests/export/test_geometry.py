@@ -9,6 +9,7 @@ import pytest
 import torch
 import trimesh
 from plyfile import PlyData
+from trimesh.visual import ColorVisuals
 
 from tests.analytic_scene import ball
 from unseen.errors import UserError
@@ -24,7 +25,7 @@ SCENE, LEVEL = ball(0.1, radius=0.6), 30.0
 
 def bytes_of(mesh: trimesh.Trimesh) -> np.ndarray:
     """The mesh's vertex colours, 0 to 255."""
-    assert isinstance(mesh.visual, trimesh.visual.ColorVisuals)
+    assert isinstance(mesh.visual, ColorVisuals)
     return np.asarray(mesh.visual.vertex_colors)[:, :3]
 
 
