@@ -19,6 +19,7 @@ from tests.analytic_scene import BallScene, ball
 from tests.pictures import bad_pictures, save_plate
 from unseen.cli.main import main
 from unseen.cli.sample import Demo, example_images
+from unseen.data.image_input import load_object_image
 from unseen.scenes.io import scene_provenance
 
 SMALL = ["--num", "2", "--size", "16", "--frames", "2"]
@@ -32,6 +33,7 @@ class BallModel:
 
     def sample_scenes(self, image, num, seed, progress, **settings) -> list[BallScene]:
         self.asked = {"image": image, "num": num, "seed": seed, **settings}
+        load_object_image(image, 32)
         for i in range(num):
             progress(i + 1, num)
         return [ball(0.1 * i, radius=0.3 + 0.01 * seed) for i in range(num)]
@@ -200,8 +202,7 @@ def test_demo(model, monkeypatch, capsys, tmp_path: Path):
 
 
 def test_example_images_are_pictures():
-    from unseen.data.image_input import load_object_image
-
+    assert example_images()
     for path in example_images():
         assert float(load_object_image(path, 32).mask.mean()) > 0.05
 

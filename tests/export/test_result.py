@@ -20,6 +20,7 @@ from unseen.errors import UserError
 from unseen.export import result, result_folder
 from unseen.export.result import Origin, ResultOptions, write_results
 from unseen.export.result_folder import check_out
+from unseen.files import write_errors
 from unseen.scenes.io import load_scene, scene_provenance
 
 OPTIONS = ResultOptions(size=16, frames=4, mesh_resolution=16, splat_resolution=16)
@@ -196,6 +197,19 @@ def test_a_full_disk_inside_of_a_writer_names_the_folder(
     with pytest.raises(UserError, match="disk is full") as caught:
         write(tmp_path / "deep" / "out", 1)
     assert "partial" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_not_taken_for_an_empty_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_, **__):
+        with write_errors("splats.ply"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(result, "save_ply", full)
+    with pytest.raises(UserError, match="disk is full"):
+        write(tmp_path / "out", 1)
     assert os.listdir(tmp_path) == []
 
 
