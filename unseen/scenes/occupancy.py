@@ -44,10 +44,15 @@ class Occupancy:
         """Whether points are in cells that are not empty."""
         low, high = self.box
         size = torch.tensor(self.cells.shape, device=points.device)
-        scaled = (points - low) / (high - low) * size
-        x, y, z = scaled.long().clamp(min=0).minimum(size - 1).unbind(dim=-1)
-        within = ((points >= low) & (points <= high)).all(dim=-1)
-        return self.cells[x, y, z] & within
+        # An empty border stands for everything outside of the box.
+        bordered = functional.pad(self.cells, (1, 1, 1, 1, 1, 1))
+        scale = size / (high - low)
+        index = torch.addcmul(1 - low * scale, points, scale)
+        index = index.clamp_(min=0).minimum(size + 1.0).int()
+        row, column, _ = bordered.stride()
+        x, y, z = index.unbind(dim=-1)
+        flat = (x * row).add_(y, alpha=column).add_(z)
+        return bordered.flatten()[flat]
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         """The smallest box around the cells that are not empty (or else all)."""
