@@ -63,7 +63,7 @@ class Benchmark:
 
         side = method.config.image_size
         size = (side, side)
-        context = Views(torch.rand(1, 1, 3, *size), object_camera(40, 20)[None])
+        context = Views(torch.rand(1, 1, 3, *size), object_camera(40.0, 20.0)[None])
         context = Views.cat([context] * SCENES)
         camera = method.completion_cameras(context)[:, :1]
         state = method.model.encode_context(context)
@@ -104,7 +104,7 @@ class Benchmark:
         bytes_rate: float,
         add: Callable[[str, float, float, float], None],
     ) -> None:
-        camera = object_camera(40, 20)
+        camera = object_camera(40.0, 20.0)
         size = (self.frame, self.frame)
         pixels = torch.arange(self.frame**2).expand(1, -1)
         share = float(scene.occupancy.cells.float().mean())

@@ -132,4 +132,4 @@ def test_images_of_another_shape(model: Model, picture: Path) -> None:
 def test_a_method_without_scenes(model: Model, picture: Path) -> None:
     views_only = dataclasses.replace(model, method=TinyMethod(0.1))
     with pytest.raises(UserError, match="samples views and no scenes"):
-        views_only.complete(Views(torch.rand(1, 3, 8, 8), object_camera(40, 20)))
+        views_only.complete(Views(torch.rand(1, 3, 8, 8), object_camera(40.0, 20.0)))
