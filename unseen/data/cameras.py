@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unseen.errors import UserError
-from unseen.geometry.cameras import Cameras, intrinsics_from_fov, look_at
+from unseen.geometry import trajectories
+from unseen.geometry.cameras import Cameras
 
 MARGIN = 1.05
 """How much larger than the object's sphere the cone of view is."""
@@ -60,19 +61,13 @@ def sphere_cameras(
     for distance, near and far.
     """
     distance = MARGIN * radius / torch.sin(0.5 * fov)
-    centers = distance * torch.stack(
-        [
-            torch.cos(elevations) * torch.cos(azimuths),
-            torch.cos(elevations) * torch.sin(azimuths),
-            torch.sin(elevations),
-        ],
-        dim=-1,
-    )
-    return Cameras(
-        look_at(centers, torch.zeros(3)),
-        intrinsics_from_fov(fov.expand_as(azimuths)),
-        (distance - radius).expand_as(azimuths),
-        (distance + radius).expand_as(azimuths),
+    return trajectories.sphere_cameras(
+        azimuths,
+        elevations,
+        distance.expand_as(azimuths),
+        float(fov),
+        near=float(distance - radius),
+        far=float(distance + radius),
     )
 
 
