@@ -78,7 +78,8 @@ class Benchmark:
         add("denoising step, unguided", seconds, floor, _time(lambda: slow(x_t, t)))
 
         started = time.perf_counter()
-        scenes = method.sample_scene(context, list(range(SCENES)))
+        options = SampleOptions(guidance=2.0)
+        scenes = method.sample_scene(context, list(range(SCENES)), options=options)
         each = (time.perf_counter() - started) / SCENES
         scene = scenes[0]
         assert isinstance(scene, FrustumVolumeScene)

@@ -215,3 +215,17 @@ def test_unused_contexts_and_masks_are_optional() -> None:
     )
     losses = dfm.loss(bare, torch.Generator().manual_seed(0))
     assert torch.isfinite(losses.total) and losses.terms["opacity"] == 0
+
+
+def test_reported_scenes_are_the_samples_alone() -> None:
+    # With guidance the network also infers scenes of grey contexts; nobody asked.
+    dfm, views = make_dfm(), make_views()
+    shapes: list[tuple[int, ...]] = []
+    dfm.complete(
+        views[:, :1],
+        views.cameras[:, 1:2],
+        [0, 1],
+        SampleConfig(num_steps=2, guidance=2.0),
+        lambda done, total, scene: shapes.append(tuple(scene.shape)),
+    )
+    assert shapes == [(2,), (2,)]

@@ -38,10 +38,6 @@ class Condition:
     color: Float[Tensor, "batch view 3 height width"]
     opacity: Float[Tensor, "batch view height width"]
 
-    def select(self, index: Int[Tensor, "selected"]) -> Condition:
-        """Pick (and repeat) entries of the batch axis."""
-        return Condition(self.maps[index], self.color[index], self.opacity[index])
-
 
 class SceneModel(nn.Module, abc.ABC):
     """Amortised reconstruction from clean context views and noisy target views.

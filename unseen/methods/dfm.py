@@ -320,7 +320,7 @@ class DFM(SceneMethod):
             times,
             eta=options.eta,
             noise=noise,
-            on_step=lambda step, x_t, x_0: report(step + 1, scenes[0]),
+            on_step=lambda step, x_t, x_0: report(step + 1, scenes[0][:batch]),
         )
         if guided:
             # Guidance acts on images. To carry it into the scene, the scene is
