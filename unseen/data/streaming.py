@@ -93,7 +93,9 @@ class ExampleStream:
             )
         order = torch.randperm(available, generator=generator)[:needed]
         views = dataset.load(member, order.tolist())
-        return Example(views[:num_context], views[num_context:])
+        before = sum(len(earlier) for earlier in self._datasets[:number])
+        objects = torch.tensor(before + member)
+        return Example(views[:num_context], views[num_context:], objects)
 
     def batch(self, step: int, batch_size: int) -> Example:
         """The examples (batch view) of a training step on this rank."""

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unseen.geometry.cameras import Cameras
@@ -108,22 +108,31 @@ def _join(join, join_cameras, views: Sequence[Views], dim: int) -> Views:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """Views of one scene (or, batched, of several): what is given, what is asked."""
+    """Views of one scene (or, batched, of several): what is given, what is asked.
+
+    `objects` says which object of the training data each scene is, counted over all
+    data sets: for methods that learn a code per object. None where nobody counted.
+    """
 
     context: Views
     target: Views
+    objects: Int[Tensor, "*batch"] | None = None
 
     def shrink(self, size: tuple[int, int]) -> Example:
         """Average over pixels, down to (height, width) `size`; see `Views.shrink`."""
-        return Example(self.context.shrink(size), self.target.shrink(size))
+        context, target = self.context.shrink(size), self.target.shrink(size)
+        return Example(context, target, self.objects)
 
     def to(self, device: torch.device | str) -> Example:
-        return Example(self.context.to(device), self.target.to(device))
+        objects = None if self.objects is None else self.objects.to(device)
+        return Example(self.context.to(device), self.target.to(device), objects)
 
     @staticmethod
     def stack(examples: Sequence[Example]) -> Example:
         """Collate: (view ...) examples into one (batch view ...) example."""
+        objects = [e.objects for e in examples if e.objects is not None]
         return Example(
             Views.stack([e.context for e in examples]),
             Views.stack([e.target for e in examples]),
+            torch.stack(objects) if len(objects) == len(examples) else None,
         )

@@ -18,7 +18,7 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "DFM": (DFM, DFMConfig),
 }
 
-_SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(40, 80, 160), num_blocks=1))
+_SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
 
 # Reference settings of RealEstate10K, except for LPIPS (weight 1 on the patches),
 # which needs VGG weights; and the importance-sampling network is trained.

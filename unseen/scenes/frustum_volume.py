@@ -2,8 +2,9 @@
 
 The volume of a view is a grid over its image and over depth, between the camera's
 near and far. A world point collects what each view says of it by trilinear
-interpolation of that view's volume, before any non-linearity. Evidence for density
-is added; colours are averaged with the weights that the views give themselves.
+interpolation of that view's volume, before any non-linearity. Evidence for density,
+colour and features is averaged with the weights that the views give themselves: a view
+that knows better (an input that sees through here) overrules one that guesses.
 """
 
 from __future__ import annotations
@@ -192,11 +193,11 @@ def pool_views(
     inside: Bool[Tensor, "*batch view point"],
 ) -> tuple[Float[Tensor, "*batch point"], Float[Tensor, "*batch point value"]]:
     """Merge what the views say of points: density, and colour with features."""
-    evidence = found[..., DENSITY].sum(dim=-2)
-    density = GAIN * functional.softplus(evidence + BIAS)
-    density = density * inside.any(dim=-2)
     confidence = found[..., CONFIDENCE].masked_fill(~inside, -1e4)
     share = confidence.softmax(dim=-2)
+    evidence = (share * found[..., DENSITY]).sum(dim=-2)
+    density = GAIN * functional.softplus(evidence + BIAS)
+    density = density * inside.any(dim=-2)
     values = (share[..., None] * found[..., COLOR.start :]).sum(dim=-3)
     return density, torch.cat([values[..., :3].sigmoid(), values[..., 3:]], dim=-1)
 

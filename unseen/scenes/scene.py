@@ -20,8 +20,8 @@ class PixelRendering:
     """A rendering of chosen pixels; the entries mean what those of `Rendering` do."""
 
     color: Float[Tensor, "*batch ray 3"]
-    depth: Float[Tensor, "*batch ray"]
-    opacity: Float[Tensor, "*batch ray"]
+    depth: Float[Tensor, "*batch ray"] | None = None
+    opacity: Float[Tensor, "*batch ray"] | None = None
     features: Float[Tensor, "*batch ray feature"] | None = None
     extras: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
