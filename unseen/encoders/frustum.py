@@ -174,7 +174,9 @@ class FrustumSceneModel(SceneModel):
         guess = 0.5 * (1 + skip[:, None, None, None, None] * images)
         guess = torch.logit(guess, eps=0.02).movedim(2, -1)
         after = volumes.shape[-1] - COLOR.stop
-        return volumes + functional.pad(guess, (COLOR.start, after))[..., None, :]
+        volumes = volumes + functional.pad(guess, (COLOR.start, after))[..., None, :]
+        # Rendering wants it so, and would copy it anew each time.
+        return volumes.contiguous()
 
     def encode_context(self, images: Views) -> FrustumContext:
         t = images.images.new_zeros(images.shape[0])

@@ -34,7 +34,9 @@ def choose_pixels(
     if pattern == "scattered":
         count = min(count, height * width)
         pixels = random_pixels(views.size, batch * view, count, generator)
-        return pixels.unflatten(0, (batch, view)).to(views.images.device)
+        # In order, neighbouring rays read neighbouring voxels.
+        pixels = pixels.sort(dim=-1).values.unflatten(0, (batch, view))
+        return pixels.to(views.images.device)
     side = min(math.isqrt(count), height, width)
     top = torch.randint(height - side + 1, (batch, 1, 1), generator=generator)
     left = torch.randint(width - side + 1, (batch, 1, 1), generator=generator)

@@ -29,6 +29,7 @@ from unseen.rendering.compositing import (
 from unseen.rendering.interpolation import lookup, trilinear_corners
 from unseen.rendering.rendering import Rendering, stack_renderings
 from unseen.rendering.sampling import sample_uniform
+from unseen.scenes.frustum_march import MarchRays, is_compiled, march
 from unseen.scenes.occupancy import Occupancy
 from unseen.scenes.scene import FieldScene, PixelRendering
 
@@ -95,21 +96,36 @@ class FrustumVolumeScene(FieldScene):
         origins, directions = pixel_rays(cameras, size, pixels)
         # Jitter whole rays, not samples: the slices stay equally spaced, so that no
         # two samples fall into the same voxel while another is skipped.
-        near, far = cameras.near, cameras.far
-        depths, intervals = sample_uniform(near, far, self.num_samples, None)
-        depths = depths[..., None, :].expand(*pixels.shape, -1)
+        steps = (cameras.far - cameras.near)[..., None] / self.num_samples
+        shift = torch.full(pixels.shape, 0.5, device=steps.device)
         if generator is not None:
-            jitter = torch.rand(pixels.shape, generator=generator).to(depths)
-            depths = depths + (jitter[..., None] - 0.5) * intervals[..., None, :]
-        points = origins[..., None, :] + depths[..., None] * directions[..., None, :]
-        found, inside = self.look_up(points.flatten(len(self.shape), -2))
-        density, values = pool_views(found, inside)
-        density = density.reshape(depths.shape)
-        values = values.reshape(*depths.shape, -1)
-        lengths = intervals[..., None, :] * directions.norm(dim=-1, keepdim=True)
-        return composite_pixels(
-            density, values, depths, lengths, far[..., None], self.background
+            shift = torch.rand(pixels.shape, generator=generator).to(steps)
+        starts = cameras.near[..., None] + shift * steps
+        lengths = steps * directions.norm(dim=-1)
+        samples = torch.arange(self.num_samples, device=steps.device)
+        depths = starts[..., None] + samples * steps[..., None]
+        if is_compiled(self.volumes.device):
+            rays = MarchRays(origins, directions, starts, steps, lengths)
+            weights, values = self._march(rays)
+        else:
+            points = (
+                origins[..., None, :] + depths[..., None] * directions[..., None, :]
+            )
+            found = self.look_up(points.flatten(len(self.shape), -2))
+            density, values = pool_views(*found)
+            density = density.reshape(depths.shape)
+            weights = composite_weights(density, lengths[..., None].expand_as(depths))
+            values = composite(weights, values.reshape(*depths.shape, -1))
+        return finish_pixels(
+            weights, values, depths, cameras.far[..., None], self.background
         )
+
+    def _march(
+        self, rays: MarchRays, occupancy: Occupancy | None = None
+    ) -> tuple[Float[Tensor, "*batch ray sample"], Float[Tensor, "*batch ray value"]]:
+        """Weights of samples and composited values: the torch code, compiled."""
+        count = self.num_samples
+        return march(self.volumes, self.cameras, rays, count, (GAIN, BIAS), occupancy)
 
     def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
         """See `Scene.render`. Samples in empty space are skipped (`Occupancy`)."""
@@ -124,15 +140,22 @@ class FrustumVolumeScene(FieldScene):
         pixels = torch.arange(size[0] * size[1], device=camera.device)
         origins, directions = pixel_rays(camera, size, pixels)
         depths, intervals = sample_uniform(camera.near, camera.far, self.num_samples)
-        points = origins[:, None, :] + depths[:, None] * directions[:, None, :]
-        kept = self.occupancy.holds(points)
-        density = points.new_zeros(kept.shape)
-        values = points.new_zeros(*kept.shape, self.volumes.shape[-1] - COLOR.start)
-        density[kept], values[kept] = pool_views(*self.look_up(points[kept]))
         lengths = intervals * directions.norm(dim=-1, keepdim=True)
-        r = composite_pixels(
-            density, values, depths, lengths, camera.far, self.background
-        )
+        if is_compiled(self.volumes.device):
+            steps = (camera.far - camera.near)[None] / self.num_samples
+            starts = depths[:1].expand(len(pixels))
+            rays = MarchRays(origins, directions, starts, steps, lengths[:, 0])
+            weights, values = self._march(rays, self.occupancy)
+            r = finish_pixels(weights, values, depths, camera.far, self.background)
+        else:
+            points = origins[:, None, :] + depths[:, None] * directions[:, None, :]
+            kept = self.occupancy.holds(points)
+            density = points.new_zeros(kept.shape)
+            values = points.new_zeros(*kept.shape, self.volumes.shape[-1] - COLOR.start)
+            density[kept], values[kept] = pool_views(*self.look_up(points[kept]))
+            r = composite_pixels(
+                density, values, depths, lengths, camera.far, self.background
+            )
         return Rendering(
             r.color.T.unflatten(-1, size),
             r.depth.unflatten(-1, size),
@@ -210,17 +233,26 @@ def composite_pixels(
     far: Float[Tensor, "*#pixel"],
     background: Float[Tensor, "3"],
 ) -> PixelRendering:
-    """Volume-render equally spaced samples: colour over the background, and the rest.
+    """Volume-render samples; see `finish_pixels`."""
+    weights = composite_weights(density, lengths.expand_as(density))
+    return finish_pixels(weights, composite(weights, values), depths, far, background)
+
+
+def finish_pixels(
+    weights: Float[Tensor, "*pixel sample"],
+    composited: Float[Tensor, "*pixel value"],
+    depths: Float[Tensor, "*#pixel sample"],
+    far: Float[Tensor, "*#pixel"],
+    background: Float[Tensor, "3"],
+) -> PixelRendering:
+    """Colour over the background, depth, opacity and features of composited values.
 
     `extras` are the "weights" of the samples and, between 0 and 1, their "edges".
     """
-    weights = composite_weights(density, lengths.expand_as(density))
     opacity = weights.sum(dim=-1)
-    composited = composite(weights, values)
-    missed = 1 - opacity
     color = over_background(composited[..., :3], opacity, background)
-    depth = (weights * depths).sum(dim=-1) + missed * far
-    features = composited[..., 3:] if values.shape[-1] > 3 else None
+    depth = (weights * depths).sum(dim=-1) + (1 - opacity) * far
+    features = composited[..., 3:] if composited.shape[-1] > 3 else None
     edges = torch.linspace(0, 1, weights.shape[-1] + 1, device=weights.device)
     extras = {"weights": weights, "edges": edges.expand(*opacity.shape, -1)}
     return PixelRendering(color, depth, opacity, features, extras)
