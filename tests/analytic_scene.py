@@ -12,7 +12,7 @@ from torch import Tensor
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.rays import pixel_rays
 from unseen.rendering.rendering import Rendering
-from unseen.scenes.scene import FieldScene, PixelRendering
+from unseen.scenes.scene import FieldScene, PixelRendering, Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,7 @@ class BallScene(FieldScene):
     def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
         pixels = torch.arange(size[0] * size[1]).expand(*cameras.shape, -1)
         found = self.render_pixels(cameras, size, pixels)
+        assert found.depth is not None and found.opacity is not None
         return Rendering(
             found.color.transpose(-1, -2).unflatten(-1, size),
             found.depth.unflatten(-1, size),
@@ -100,3 +101,58 @@ def ball(x: float = 0.0, radius: float = 0.6, **settings: float) -> BallScene:
     """A ball on the world's x axis."""
     center = torch.tensor([x, 0.0, 0.0])
     return BallScene(center, torch.tensor(radius), **settings)  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass(frozen=True)
+class SkyScene(Scene):
+    """No field: a colour per direction, and one depth everywhere, or none.
+
+    A pixel is `tint` times half of one plus its ray's unit direction in the world.
+    """
+
+    tint: Float[Tensor, "*batch 3"]
+    distance: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tint.shape[:-1])
+
+    def __getitem__(self, index: int | slice) -> SkyScene:
+        return dataclasses.replace(self, tint=self.tint[index])
+
+    def render_pixels(
+        self,
+        cameras: Cameras,
+        size: tuple[int, int],
+        pixels: Int[Tensor, "*batch ray"],
+        generator: torch.Generator | None = None,
+    ) -> PixelRendering:
+        _, directions = pixel_rays(cameras, size, pixels)
+        unit = torch.nn.functional.normalize(directions, dim=-1)
+        color = self.tint[..., None, None, :] * (0.5 + 0.5 * unit)
+        if self.distance is None:
+            return PixelRendering(color)
+        return PixelRendering(color, torch.full_like(color[..., 0], self.distance))
+
+    def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
+        pixels = torch.arange(size[0] * size[1]).expand(*cameras.shape, -1)
+        found = self.render_pixels(cameras, size, pixels)
+        depth = None if found.depth is None else found.depth.unflatten(-1, size)
+        return Rendering(found.color.transpose(-1, -2).unflatten(-1, size), depth)
+
+    def bounds(self) -> Float[Tensor, "2 3"]:
+        return torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"tint": self.tint}
+
+    def config(self) -> dict[str, Any]:
+        return {"distance": self.distance}
+
+    @classmethod
+    def from_state(cls, tensors: dict[str, Tensor], config: dict[str, Any]) -> SkyScene:
+        return cls(tensors["tint"], config["distance"])
+
+
+def sky(red: float = 1.0, distance: float | None = None) -> SkyScene:
+    return SkyScene(torch.tensor([red, 0.6, 0.3]), distance)

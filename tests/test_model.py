@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 
 import unseen
+from tests.analytic_scene import SkyScene
 from tests.methods.test_dfm import make_dfm
 from tests.pictures import bad_pictures, save_plate
 from tests.training.tiny_method import TinyMethod
 from unseen.checkpoints.model_folder import save_model
+from unseen.data.cameras import object_cameras
 from unseen.errors import UserError
+from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
-from unseen.model import BATCH, Model, object_camera, scene_seed
+from unseen.methods.method import SceneMethod
+from unseen.model import Model, SampleWarning, object_camera, scene_seed
 from unseen.scenes.scene import Scene
 
 
@@ -66,11 +71,11 @@ def test_seeds_of_scenes_are_distinct() -> None:
 def test_what_is_asked_for_reaches_the_sampler(model: Model, picture: Path) -> None:
     reports: list[tuple[int, int]] = []
     scenes = model.sample_scenes(
-        picture, num=BATCH + 1, steps=2, progress=lambda *r: reports.append(r)
+        picture, num=5, steps=2, progress=lambda *r: reports.append(r)
     )
     # Two batches of two completing views of two steps.
     assert reports == [(i + 1, 8) for i in range(8)]
-    assert [scene.shape for scene in scenes] == [()] * (BATCH + 1)
+    assert [scene.shape for scene in scenes] == [()] * 5
     plain = model.sample_scenes(picture, num=1, guidance=1.0)[0].tensors()
     guided = model.sample_scenes(picture, num=1, guidance=3.0)[0].tensors()
     assert not torch.equal(plain["volumes"], guided["volumes"])
@@ -133,3 +138,90 @@ def test_a_method_without_scenes(model: Model, picture: Path) -> None:
     views_only = dataclasses.replace(model, method=TinyMethod(0.1))
     with pytest.raises(UserError, match="samples views and no scenes"):
         views_only.complete(Views(torch.rand(1, 3, 8, 8), object_camera(40.0, 20.0)))
+
+
+@dataclasses.dataclass(frozen=True)
+class PainterConfig:
+    image_size: int = 16
+
+
+class Painter(SceneMethod):
+    """Paints the sky in the mean colour of what it is given, and says what that was."""
+
+    stochastic: ClassVar = False
+    max_context: ClassVar = 1
+    sample_options: ClassVar = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = PainterConfig()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.batches: list[tuple[int, ...]] = []
+        self.cameras: list[Cameras | None] = []
+
+    def loss(self, example, generator):
+        raise AssertionError("nothing is trained here")
+
+    def sample_scene(self, context, seeds, cameras=None, options=None, on_step=None):
+        assert len(seeds) == context.shape[0]
+        self.batches.append(tuple(context.shape))
+        self.cameras.append(cameras)
+        return SkyScene(context.images.mean(dim=(1, 3, 4)))
+
+
+def views_around(count: int) -> Views:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(count, 3, 16, 16, generator=generator)
+    return Views(images, object_cameras(count, generator))
+
+
+def test_a_deterministic_method_makes_one_scene_of_one_batch_entry() -> None:
+    painter = Painter()
+    views = views_around(1)
+    assert len(Model(painter).complete(views)) == 1
+    with pytest.warns(SampleWarning, match="one scene and not 3"):
+        assert len(Model(painter).complete(views, num=3)) == 1
+    assert painter.batches == [(1, 1), (1, 1)]
+
+
+def test_the_default_is_four_scenes_of_a_stochastic_method(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Painter, "stochastic", True)
+    painter, reports = Painter(), []
+    found = Model(painter).complete(
+        views_around(1), progress=lambda *step: reports.append(step)
+    )
+    # One at a time: nothing is sampled that nobody asked for.
+    assert len(found) == 4 and painter.batches == [(1, 1)] * 4
+    assert reports == []
+
+
+def test_what_a_method_does_not_have_is_refused() -> None:
+    model, one = Model(Painter()), views_around(1)
+    for wrong, reason in (
+        ({"steps": 3}, "takes no steps"),
+        ({"guidance": 1.0}, "no classifier-free guidance"),
+        ({"num": 0}, "at least one scene"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            model.complete(one, **wrong)
+    with pytest.raises(UserError, match="takes one input view, not 2"):
+        model.complete(views_around(2))
+
+
+def test_views_and_targets_are_checked_and_handed_on() -> None:
+    painter = Painter()
+    views, cameras = views_around(1), views_around(3).cameras
+    dark = dataclasses.replace(views, images=-views.images)
+    with pytest.raises(UserError, match=r"outside of \[0, 1\]"):
+        Model(painter).complete(dark)
+    far_off = torch.eye(4)
+    far_off[0, 3] = 50.0
+    away = cameras.transform(far_off)
+    with pytest.raises(UserError, match="target camera"):
+        Model(painter).complete(views, cameras=away)
+    assert painter.batches == []
+    Model(painter).complete(views, cameras=cameras)
+    handed = painter.cameras[0]
+    assert handed is not None and handed.shape == (1, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +15,17 @@ from unseen.data.cameras import sphere_cameras
 from unseen.data.image_input import load_object_image
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.check import check_targets, check_views
 from unseen.geometry.views import Views
 from unseen.methods.method import Method, SampleOptions, SceneMethod
 from unseen.scenes.scene import Scene
 
-BATCH = 4
-"""Scenes that are sampled at once."""
+DEFAULT_NUM = 4
+"""Scenes that are sampled where nobody says how many, by methods that can differ."""
+
+
+class SampleWarning(UserWarning):
+    """One sentence: what was asked for makes no sense, and what was done instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Model:
     def sample_scenes(
         self,
         image: str | Path,
-        num: int = 4,
+        num: int | None = None,
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
@@ -50,13 +56,16 @@ class Model:
     ) -> list[Scene]:
         """Sample `num` 3D scenes that a picture of an object could belong to.
 
+        By default four, or one of a deterministic method; see `complete`.
+
         The object ends up in the unit sphere at the world's origin, z up, with the
         camera at azimuth 0. `fov` (full field of view) and `elevation` (how far the
         camera looks down) are in degrees. Scene i depends on `seed` and i, not on
-        `num`. `progress` gets the number of denoising steps done and to do.
+        `num`. `progress` gets the number of steps done and to do.
 
         Raises:
-            UserError: the picture cannot be used, or the model makes no scenes.
+            UserError: the picture cannot be used, or the model cannot do what is
+                asked for.
         """
         views = self.context(image, fov, elevation)
         return self.complete(views, num, seed, steps, guidance, progress)
@@ -73,19 +82,25 @@ class Model:
     def complete(
         self,
         context: Views,
-        num: int = 4,
+        num: int | None = None,
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
+        cameras: Cameras | None = None,
     ) -> list[Scene]:
         """Sample `num` scenes that agree with posed images (view,).
 
-        The images have the model's `image_size`. Scenes live where the model does.
+        The images have the model's `image_size`. By default there are four scenes; a
+        deterministic method makes one, and a `SampleWarning` says so where more are
+        asked for. `steps` are denoising steps, or steps of fitting codes. `cameras`
+        (view,) are where the scenes are going to be seen: models that do not complete
+        objects need them. Scenes live where the model does.
 
         Raises:
-            UserError: the images have another size, a number makes no sense, or the
-                model makes no scenes.
+            UserError: the images have another size, or are not posed as they should
+                be (see `check_views`); a number makes no sense; the model makes no
+                scenes, or does not know an option.
         """
         method = self.method
         if not isinstance(method, SceneMethod):
@@ -93,29 +108,55 @@ class Model:
                 f"{type(method).__name__} samples views and no scenes: use a method "
                 "that samples scenes, such as DFM."
             )
-        if num < 1:
-            raise UserError(f"ask for at least one scene, not {num}.")
-        if len(context.shape) != 1 or context.size != (self.image_size,) * 2:
+        num = self._number(num)
+        options = SampleOptions(steps, guidance)
+        options.check(method)
+        if len(context.shape) != 1 or context.images.shape[1:] != self._image_shape:
             raise UserError(
                 f"images of shape {tuple(context.images.shape)} do not fit this model: "
-                f"give (view, 3, {self.image_size}, {self.image_size})."
+                f"give (view, {', '.join(map(str, self._image_shape))})."
             )
-        options = SampleOptions(steps, guidance)
+        check_views(context, method.max_context)
+        if cameras is not None:
+            check_targets(cameras, context.cameras)
+            cameras = cameras.to(self._device)
         context = dataclasses.replace(context, depths=None).to(self._device)
+        count = method.scenes_at_once
         scenes: list[Scene] = []
-        for start in range(0, num, BATCH):
+        for start in range(0, num, count):
             # Always a full batch: the last bits of a result may depend on its size.
-            seeds = [scene_seed(seed, start + i) for i in range(BATCH)]
-            batch = Views.stack([context] * BATCH)
+            seeds = [scene_seed(seed, start + i) for i in range(count)]
+            batch = Views.stack([context] * count)
+            seen = None if cameras is None else Cameras.stack([cameras] * count)
 
             def report(done: int, total: int, _: Scene, start: int = start) -> None:
-                batches = math.ceil(num / BATCH)
+                batches = math.ceil(num / count)
                 if progress is not None:
-                    progress(start // BATCH * total + done, batches * total)
+                    progress(start // count * total + done, batches * total)
 
-            found = method.sample_scene(batch, seeds, options=options, on_step=report)
-            scenes += [found[i] for i in range(min(BATCH, num - start))]
+            found = method.sample_scene(batch, seeds, seen, options, report)
+            scenes += [found[i] for i in range(min(count, num - start))]
         return scenes
+
+    @property
+    def _image_shape(self) -> tuple[int, int, int]:
+        return (3, self.image_size, self.image_size)
+
+    def _number(self, num: int | None) -> int:
+        """How many scenes are to be sampled where `num` are asked for."""
+        if num is None:
+            return DEFAULT_NUM if self.method.stochastic else 1
+        if num < 1:
+            raise UserError(f"ask for at least one scene, not {num}.")
+        if num > 1 and not self.method.stochastic:
+            warnings.warn(
+                f"{type(self.method).__name__} is deterministic, so there is one scene "
+                f"and not {num}",
+                SampleWarning,
+                stacklevel=3,
+            )
+            return 1
+        return num
 
 
 def object_camera(fov: float, elevation: float) -> Cameras:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.pictures import bad_pictures, save_plate
 from unseen.cli.main import main
 from unseen.cli.sample import Demo, example_images
 from unseen.data.image_input import load_object_image
+from unseen.model import SampleWarning
 from unseen.scenes.io import scene_provenance
 
 SMALL = ["--num", "2", "--size", "16", "--frames", "2"]
@@ -213,8 +215,8 @@ SLOW_MODEL = """
     from tests.analytic_scene import ball
 
     class SlowModel:
-        def sample_scenes(self, image, num, progress, **settings):
-            return [ball(num_samples=200)] * num
+        def sample_scenes(self, image, progress, **settings):
+            return [ball(num_samples=200)]
 
     unseen.load = lambda name: SlowModel()
     from unseen.cli.main import main
@@ -246,3 +248,27 @@ def test_ctrl_c_in_the_middle(tmp_path: Path):
     assert "unseen: interrupted" in errors and "Traceback" not in errors
     assert output == ""
     assert sorted(os.listdir(tmp_path)) == ["plate.png"]
+
+
+class OneScene(BallModel):
+    """A deterministic model, which says so."""
+
+    def sample_scenes(self, image, num, seed, progress, **settings) -> list[BallScene]:
+        if num is not None and num > 1:
+            warnings.warn("one scene and not 3", SampleWarning, stacklevel=1)
+        return super().sample_scenes(image, 1, seed, progress, **settings)
+
+
+def test_more_scenes_than_there_are(monkeypatch, capsys, tmp_path: Path):
+    monkeypatch.setattr(unseen, "load", lambda name: OneScene())
+    monkeypatch.chdir(tmp_path)
+    image = str(save_plate(tmp_path / "plate.png"))
+    small = ["--size", "16", "--frames", "2", "--out"]
+    assert run(monkeypatch, "sample", image, "--num", "3", *small, "three") == 0
+    assert capsys.readouterr().err.count("note: one scene and not 3") == 1
+    assert run(monkeypatch, "sample", image, *small, "default") == 0
+    assert "note" not in capsys.readouterr().err
+    for out in ("three", "default"):
+        assert not (tmp_path / out / "scene_01").exists()
+        assert "plate.png: 1 scene<" in (tmp_path / out / "index.html").read_text()
+        assert json.loads((tmp_path / out / "settings.json").read_text())["num"] == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.tiny_auto_decoder import SkyConfig, SkyDecoder
 from tests.training.tiny_method import TinyMethod, tiny_example
 from unseen.checkpoints.model_folder import load_model
 from unseen.cli.main import main
@@ -60,6 +61,8 @@ TRAIN = TrainConfig(steps=4, batch_size=2, log_every=1, num_workers=0, device="c
 def _tiny_is_a_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.METHODS, "Tiny", (Tiny, TinyConfig))
     monkeypatch.setitem(registry.PRESETS, "tiny", Preset(TinyConfig(), TRAIN))
+    monkeypatch.setitem(registry.METHODS, "Sky", (SkyDecoder, SkyConfig))
+    monkeypatch.setitem(registry.PRESETS, "sky", Preset(SkyConfig(), TRAIN))
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
 
 
@@ -245,6 +248,33 @@ def test_data_without_test_objects_still_trains(
     (data / "manifest.json").unlink()
     out = tmp_path / "bare"
     assert run(monkeypatch, "train", "tiny", "--data", data, "--out", out) == 0
+
+
+def test_methods_with_a_code_per_object(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The number of codes is that of the training objects, and stays so."""
+    out = tmp_path / "run"
+    start = ["train", "sky", "--data", data, "--out", out, "--sample-every", 2]
+    assert run(monkeypatch, *start) == 0
+    settings = json.loads((out / "config.json").read_text())["settings"]
+    assert settings["method"]["num_objects"] == 2
+    method = load_model(out)
+    assert isinstance(method, SkyDecoder) and len(method.codes.weight) == 2
+    assert len(list((out / "samples").iterdir())) == 2
+
+    again = ["train", "sky", "--out", out, "--resume", "--steps", 6]
+    assert run(monkeypatch, *again) == 0
+    settings = json.loads((out / "config.json").read_text())["settings"]
+    assert settings["method"]["num_objects"] == 2
+    capsys.readouterr()
+    more = _write_data(tmp_path / "more", ("train", "train", "train", "test"))
+    wrong = refusal(monkeypatch, capsys, *again, "--data", more)
+    assert "codes for 2 objects and the data has 3" in wrong
+    other = ["train", "sky", "--data", data, "--out", tmp_path / "new"]
+    wrong = refusal(monkeypatch, capsys, *other, "--method.num-objects", 7)
+    assert "codes for 7 objects and the data has 2" in wrong
+    assert not (tmp_path / "new").exists()
 
 
 def test_models_lists_methods_and_presets(

@@ -76,6 +76,7 @@ def test_condition_is_the_deterministic_rendering(generator: torch.Generator) ->
     r = mean.render(noisy.cameras, SIZE)
     torch.testing.assert_close(condition.color, r.color)
     torch.testing.assert_close(condition.opacity, r.opacity)
+    assert r.depth is not None
     position = (r.depth - NEAR) / (FAR - NEAR)
     expected = [2 * r.color - 1, position[:, :, None], r.features]
     torch.testing.assert_close(condition.maps, torch.cat(expected, dim=2))

@@ -74,6 +74,19 @@ def test_tiles_show_input_samples_depth_and_spread(tmp_path):
     assert TILE >= 128
 
 
+def test_without_depth_there_are_no_columns_of_depth():
+    bare = [Frames(flat_orbit(level).color, None) for level in (40, 80)]
+    sheet = draw_contact_sheet(torch.ones(3, 4, 4), bare, "title")
+    deep = draw_contact_sheet(torch.ones(3, 4, 4), [flat_orbit(9)], "title")
+    assert sheet.width == deep.width - 2 * (TILE + GAP)
+    assert sheet.getpixel(tile_center(1, 5)) == (80,) * 3
+    # Where only some samples have depth, the others' tiles are left empty.
+    mixed = draw_contact_sheet(torch.ones(3, 4, 4), [flat_orbit(9), bare[0]], "title")
+    assert mixed.width == deep.width
+    assert mixed.getpixel(tile_center(0, 7)) == (7,) * 3
+    assert mixed.getpixel(tile_center(1, 7)) == (255,) * 3
+
+
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_a_row_per_sample_and_one_of_spread(count: int):
     sheet = draw_contact_sheet(torch.ones(3, 4, 4), [flat_orbit(9)] * count, "title")

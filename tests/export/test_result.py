@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.analytic_scene import BallScene, ball
+from tests.analytic_scene import BallScene, ball, sky
 from unseen.errors import UserError
 from unseen.export import result, result_folder
 from unseen.export.result import Origin, ResultOptions, write_results
@@ -106,6 +106,21 @@ def test_a_scene_without_surface_does_not_spoil_the_rest(tmp_path: Path):
     assert not (out / "scene_01" / "mesh.glb").exists()
     assert (out / "scene_01" / "orbit.mp4").exists()
     assert "No mesh and no splats" in (out / "index.html").read_text()
+
+
+def test_scenes_that_are_no_fields_and_know_no_depth(tmp_path: Path):
+    out = tmp_path / "out"
+    written = write_results(
+        out, [sky(1.0), sky(0.5)], torch.ones(3, 8, 8), ORIGIN, OPTIONS
+    )
+    scene = sorted(p.name for p in written if p.parent.name == "scene_01")
+    assert scene == ["orbit.mp4", "scene.safetensors"]
+    page = (out / "index.html").read_text()
+    assert page.count("<video") == 2 and 'class="depth"' not in page
+    assert "No mesh and no splats: a SkyScene has no density" in page
+    deep = tmp_path / "deep"
+    write_results(deep, [sky(distance=2.0)], torch.ones(3, 8, 8), ORIGIN, OPTIONS)
+    assert (deep / "scene_00" / "orbit_depth.mp4").exists()
 
 
 def test_results_are_not_overwritten_unasked(results: Path, tmp_path: Path):

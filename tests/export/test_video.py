@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.analytic_scene import ball
+from tests.analytic_scene import ball, sky
 from unseen.errors import UserError
 from unseen.export import video
+from unseen.export.colormap import colorize, to_bytes
 from unseen.export.video import orbit_cameras, render_frames, write_video
 from unseen.geometry.projection import project
 
@@ -98,6 +99,18 @@ def test_frames_are_the_renderings(monkeypatch: pytest.MonkeyPatch):
 def test_nearer_is_lighter_and_the_background_black():
     cameras = orbit_cameras(2, 40.0, 0.0)
     frames = render_frames(ball(0.35, radius=0.4), cameras, (17, 17))
+    assert frames.depth is not None
     near, far = frames.depth[:, :, 8, 8].float().sum(-1)
     assert near > far + 50
     assert int(frames.depth[:, :, 0, 0].max()) < 3
+
+
+def test_scenes_without_depth_or_opacity():
+    cameras = orbit_cameras(2, 40.0, 0.0)
+    assert render_frames(sky(), cameras, (8, 8)).depth is None
+    # One depth everywhere, with nothing that would mask it.
+    near = float(cameras.near[0])
+    flat = render_frames(sky(distance=near), cameras, (8, 8)).depth
+    assert flat is not None
+    lightest = to_bytes(colorize(torch.ones(2, 8, 8)))
+    assert torch.equal(flat, lightest)

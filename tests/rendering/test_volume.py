@@ -156,6 +156,7 @@ def test_a_resize_samples_the_same_image():
     small = render_image(blob, cameras, (5, 4), 16)
     large = render_image(blob, cameras, (15, 12), 16)
     torch.testing.assert_close(small.color, large.color[..., 1::3, 1::3])
+    assert large.depth is not None
     torch.testing.assert_close(small.depth, large.depth[..., 1::3, 1::3])
 
 

@@ -225,6 +225,7 @@ def test_fog_has_the_opacity_of_its_length(
     for name, sampling in SAMPLINGS.items():
         scene = fog(make_scene(generator, sampling), density)
         r = scene.render(cameras, size)
+        assert r.opacity is not None
         length = torch.full_like(r.opacity, FAR - NEAR)
         if name == "ours":
             xy = image_points(size, torch.arange(9), "centers")
@@ -248,6 +249,7 @@ def test_empty_space_is_as_far_as_can_be(
 ) -> None:
     """Depth is z: at the image's corner, distance `far` is nearer in depth."""
     r = fog(scene, -1.0).render(cameras, (3, 3))
+    assert r.opacity is not None and r.depth is not None
     assert r.opacity.abs().max() == 0
     if scene.sampling.measure == "depth":
         torch.testing.assert_close(r.depth, torch.full_like(r.depth, FAR))
@@ -313,6 +315,7 @@ def test_chosen_pixels_are_those_of_the_image(
     found = scene.render_pixels(cameras, (4, 5), pixels)
     expected = image.color.flatten(-2)[..., [3, 11, 19]].mT
     torch.testing.assert_close(found.color, expected)
+    assert image.depth is not None
     torch.testing.assert_close(found.depth, image.depth.flatten(-2)[..., [3, 11, 19]])
 
 

@@ -38,6 +38,7 @@ def test_constant_volume_is_a_slab() -> None:
     scene = dataclasses.replace(scene, volumes=volumes, num_samples=200)
     camera = scene.cameras
     r = scene.render(camera, SIZE)
+    assert r.opacity is not None
     _, directions = image_rays(camera, SIZE)
     # Half a voxel at each end fades out; its two halves weigh 3/4 each at least.
     length = directions.norm(dim=-1).reshape(1, *SIZE) * 2
@@ -87,6 +88,7 @@ def test_skipping_empty_space_equals_all_samples(features: int) -> None:
     assert scene.occupancy.cells.float().mean() < 0.2
     color = slow.color.transpose(-1, -2).unflatten(-1, SIZE)
     assert torch.allclose(fast.color, color, atol=5e-3)
+    assert fast.depth is not None and slow.depth is not None
     assert torch.allclose(fast.depth, slow.depth.unflatten(-1, SIZE), atol=2e-2)
     assert (1 - color).abs().max() > 0.3
 

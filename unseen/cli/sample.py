@@ -32,22 +32,25 @@ class Sample:
 
     The image may be of any usual format. The object should stand on a transparent or
     a plain background. Writes a folder with a page (index.html), a contact sheet, and
-    for every scene an orbit video of colour and of depth, a coloured mesh (GLB), splats
-    (PLY) and the scene itself.
+    for every scene an orbit video, the scene itself and, where the model's scenes have
+    them, a video of depth, a coloured mesh (GLB) and splats (PLY).
     """
 
     image: tyro.conf.Positional[Path]
     """Picture of an object."""
     model: str = MODEL
     """Name of a bundled model, or a model's folder."""
-    num: int = 4
-    """Number of scenes; the first ones do not depend on it."""
+    num: int | None = None
+    """Number of scenes; the first ones do not depend on it. By default 4, or 1 of a
+    model that is deterministic."""
     seed: int = 0
     """Other seeds give other scenes."""
     steps: int | None = None
-    """Denoising steps; by default the model's own number."""
+    """Denoising steps, or steps of fitting the codes of SRN, CodeNeRF and LFN; by
+    default the model's own number."""
     guidance: float | None = None
-    """Strength of classifier-free guidance, 1 for none; by default the model's own."""
+    """Strength of classifier-free guidance, 1 for none; by default the model's own.
+    Only diffusion models have it."""
     fov: float = 40.0
     """Full field of view, in degrees, that the image was taken with."""
     elevation: float = 20.0
@@ -94,7 +97,7 @@ class Sample:
                 out,
                 scenes,
                 shown,
-                self._origin(out),
+                self._origin(out, len(scenes)),
                 options,
                 self.overwrite,
                 writing.report,
@@ -122,7 +125,7 @@ class Sample:
             ):
                 raise UserError(f"--{name} must lie in {low} to {high}, not {value}.")
 
-    def _origin(self, out: Path) -> Origin:
+    def _origin(self, out: Path, num: int) -> Origin:
         import unseen
         from unseen.export.result import Origin
 
@@ -136,11 +139,10 @@ class Sample:
             "elevation": self.elevation,
             "unseen": unseen.__version__,
         }
-        shown = {"image": str(self.image), "num": self.num, **determining}
+        shown = {"image": str(self.image), "num": num, **determining}
         shown = {k: "the model's own" if v is None else v for k, v in shown.items()}
         return Origin(
-            title=f"{self.image.name}: {self.num} "
-            f"{'scene' if self.num == 1 else 'scenes'}",
+            title=f"{self.image.name}: {num} {'scene' if num == 1 else 'scenes'}",
             settings=shown,
             command=self._command(out),
             provenance=determining,
@@ -223,12 +225,13 @@ def _progress() -> rich.progress.Progress:
 def _one_line_warnings(progress: rich.progress.Progress) -> Iterator[None]:
     """Print every warning for the user once, in one line; hide those of libraries."""
     from unseen.data.image_input import PictureWarning
+    from unseen.model import SampleWarning
 
     said: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
         text = str(message)
-        if category is PictureWarning and text not in said:
+        if category in (PictureWarning, SampleWarning) and text not in said:
             said.add(text)
             progress.console.print(
                 f"unseen: note: {text}", markup=False, highlight=False, soft_wrap=True

@@ -50,7 +50,7 @@ class Train:
         from unseen.training import distributed
         from unseen.training.run_folder import write_run
 
-        run = self._read() if self.resume else self._new()
+        run = _with_codes(self._read() if self.resume else self._new())
         device = distributed.start(run.settings.train.device)
         try:
             trainer = _build_trainer(run, self.out, device)
@@ -150,6 +150,27 @@ def _override(name: str, preset: Preset, overrides: tuple[str, ...]) -> Preset:
     return dataclasses.replace(
         preset, **{field: getattr(settings, field) for field, _, _ in fields}
     )
+
+
+def _with_codes(run: Run) -> Run:
+    """The run, with a code for every training object if its method learns such codes.
+
+    Raises:
+        UserError: another number of codes was asked for, or a resumed run has it.
+    """
+    method = run.settings.method
+    wanted = getattr(method, "num_objects", None)
+    if wanted is None:
+        return run
+    found = len(_open_stream(run, "train"))
+    if wanted not in (0, found):
+        raise UserError(
+            f"the method has codes for {wanted} objects and the data has {found} for "
+            "training: name the data that it began with, or leave num_objects at 0."
+        )
+    method = dataclasses.replace(method, num_objects=found)
+    settings = dataclasses.replace(run.settings, method=method)
+    return dataclasses.replace(run, settings=settings)
 
 
 def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:

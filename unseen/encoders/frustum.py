@@ -216,6 +216,8 @@ class FrustumSceneModel(SceneModel):
         pixels = torch.arange(small[0] * small[1], device=cameras.device)
         pixels = pixels.expand(*cameras.shape, -1)
         r = scene.render_pixels(cameras, small, pixels, generator)
+        # Frustum volumes are fields: they have both.
+        assert r.depth is not None and r.opacity is not None
         near, far = cameras.near[..., None], cameras.far[..., None]
         depth = (r.depth - near) / (far - near)
         maps = [2 * r.color - 1, depth[..., None], r.opacity[..., None]]

@@ -33,7 +33,9 @@ class Column:
     label: str
 
 
-def choose_columns(num_frames: int, num_views: int = 6) -> list[Column]:
+def choose_columns(
+    num_frames: int, with_depth: bool = True, num_views: int = 6
+) -> list[Column]:
     """Views evenly spaced over one turn, then depth from the front and the back."""
     count = min(num_views, num_frames)
     frames = [round(i * num_frames / count) for i in range(count)]
@@ -42,7 +44,7 @@ def choose_columns(num_frames: int, num_views: int = 6) -> list[Column]:
         return f"{round(360 * frame / num_frames)}°"
 
     views = [Column(frame, False, name(frame)) for frame in frames]
-    depth_frames = sorted({0, frames[count // 2]})
+    depth_frames = sorted({0, frames[count // 2]}) if with_depth else []
     return views + [Column(f, True, f"depth {name(f)}") for f in depth_frames]
 
 
@@ -63,9 +65,11 @@ def draw_contact_sheet(
     """The input beside every sample's views and depth, and the samples' spread.
 
     One row per sample; the last row (if there are several samples) is the per-pixel
-    standard deviation over the samples, black where all agree.
+    standard deviation over the samples, black where all agree. There are no columns
+    of depth where no sample has depth.
     """
-    columns = choose_columns(len(orbits[0].color))
+    with_depth = any(orbit.depth is not None for orbit in orbits)
+    columns = choose_columns(len(orbits[0].color), with_depth)
     rows = len(orbits) + (len(orbits) > 1)
     step = TILE + GAP
     top, left = MARGIN + 2 * LABEL, MARGIN + step + 2 * GAP
@@ -82,7 +86,8 @@ def draw_contact_sheet(
         for row, orbit in enumerate(orbits):
             y = top + row * (step + LABEL)
             pictures = orbit.depth if column.is_depth else orbit.color
-            sheet.paste(_tile(pictures[column.frame]), (x, y))
+            if pictures is not None:
+                sheet.paste(_tile(pictures[column.frame]), (x, y))
             if i == 0:
                 _write(draw, (x, y + TILE + 2), f"sample {row}")
         if len(orbits) > 1 and not column.is_depth:

@@ -17,14 +17,14 @@ TEMPLATE = "assets/results_page.html"
 class SamplePanel:
     """What the page shows of one sample.
 
-    `color` and `depth` are MP4 files that are embedded; `links` (label to path,
-    relative to the page) are files that lie beside the page; `note` is one sentence
-    or empty.
+    `color` and `depth` (None where there is none) are MP4 files that are embedded;
+    `links` (label to path, relative to the page) are files that lie beside the page;
+    `note` is one sentence or empty.
     """
 
     name: str
     color: Path
-    depth: Path
+    depth: Path | None
     links: Mapping[str, str]
     note: str = ""
 
@@ -85,6 +85,7 @@ def _panel(sample: SamplePanel) -> str:
             ("color", "colour", sample.color),
             ("depth", "depth", sample.depth),
         )
+        if path is not None
     )
     links = "".join(
         f'<a href="{html.escape(target)}">{html.escape(label)}</a>'

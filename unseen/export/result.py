@@ -76,7 +76,8 @@ def write_results(
     `scenes` are single scenes, sampled from `image` (in [0, 1]). The folder `out`
     appears whole at the end or not at all; it must not hold anything, or, with
     `overwrite`, nothing but earlier results. Returns the written files. A scene
-    without a surface gets no mesh and no splats, which its page entry says.
+    without a surface, or that is no field, gets no mesh and no splats, which its page
+    entry says; one without depth gets no video of it.
 
     Raises UserError if `out` is in use or cannot be written, or the disk is full.
     """
@@ -122,7 +123,8 @@ def _write_videos(
     size = (options.size, options.size)
     orbit = render_frames(scene, cameras, size, counter.advance)
     write_video(orbit.color, folder / "orbit.mp4", options.fps)
-    write_video(orbit.depth, folder / "orbit_depth.mp4", options.fps)
+    if orbit.depth is not None:
+        write_video(orbit.depth, folder / "orbit_depth.mp4", options.fps)
     counter.advance(1)
     return orbit
 
@@ -151,10 +153,11 @@ def _panel(folder: Path, name: str, index: int, note: str) -> SamplePanel:
         "scene": "scene.safetensors",
         "video": "orbit.mp4",
     }
+    depth = folder / name / "orbit_depth.mp4"
     return SamplePanel(
         f"Sample {index}",
         folder / name / "orbit.mp4",
-        folder / name / "orbit_depth.mp4",
+        depth if depth.exists() else None,
         {
             label: f"{name}/{file}"
             for label, file in files.items()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unseen.data.cameras import sphere_cameras
@@ -26,10 +26,10 @@ RAYS_AT_ONCE = 2**17
 
 @dataclasses.dataclass(frozen=True)
 class Frames:
-    """A rendered trajectory: sRGB colour, and depth as a picture."""
+    """A rendered trajectory: sRGB colour, and depth as a picture where there is any."""
 
     color: UInt8[Tensor, "frame 3 height width"]
-    depth: UInt8[Tensor, "frame 3 height width"]
+    depth: UInt8[Tensor, "frame 3 height width"] | None
 
 
 def orbit_cameras(num_frames: int, fov: float, elevation: float) -> Cameras:
@@ -52,8 +52,9 @@ def render_frames(
 ) -> Frames:
     """Render one scene along a trajectory (frame) into images of (height, width).
 
-    Depth is shown from light (the camera's near) to dark (its far) on black.
-    `advance` is called with the number of frames that were just finished.
+    Depth is shown from light (the camera's near) to dark (its far), on black where
+    the scene knows its opacity. `advance` is called with the number of frames that
+    were just finished.
     """
     cameras = cameras.to(scene.bounds().device)
     step = max(1, RAYS_AT_ONCE // (size[0] * size[1]))
@@ -61,15 +62,26 @@ def render_frames(
     for start in range(0, len(cameras), step):
         part = cameras[start : start + step]
         rendered = scene.render(part, size)
-        near, far = part.near[:, None, None], part.far[:, None, None]
-        shown = ((far - rendered.depth) / (far - near)).clamp(0, 1)
-        # The darkest fifth of the map is left to the background.
-        picture = colorize(0.2 + 0.8 * shown) * rendered.opacity[:, None].clamp(0, 1)
         colors.append(to_bytes(rendered.color))
-        depths.append(to_bytes(picture))
+        if rendered.depth is not None:
+            depths.append(_picture_depth(rendered.depth, rendered.opacity, part))
         if advance is not None:
             advance(len(part))
-    return Frames(torch.cat(colors), torch.cat(depths))
+    return Frames(torch.cat(colors), torch.cat(depths) if depths else None)
+
+
+def _picture_depth(
+    depth: Float[Tensor, "frame height width"],
+    opacity: Float[Tensor, "frame height width"] | None,
+    cameras: Cameras,
+) -> UInt8[Tensor, "frame 3 height width"]:
+    near, far = cameras.near[:, None, None], cameras.far[:, None, None]
+    shown = ((far - depth) / (far - near)).clamp(0, 1)
+    # The darkest fifth of the map is left to the background.
+    picture = colorize(0.2 + 0.8 * shown)
+    if opacity is not None:
+        picture = picture * opacity[:, None].clamp(0, 1)
+    return to_bytes(picture)
 
 
 def write_video(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -125,6 +126,9 @@ class DFMConfig:
 
 class DFM(SceneMethod):
     """The method, for any scene model."""
+
+    sample_options: ClassVar = frozenset({"num_steps", "guidance"})
+    scenes_at_once: ClassVar = 4
 
     def __init__(self, config: DFMConfig) -> None:
         super().__init__()

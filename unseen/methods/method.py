@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,18 @@ class Method(nn.Module, abc.ABC):
     Contexts, targets and cameras carry the axes (batch, view). Every random number
     comes from the generator that is passed in.
     """
+
+    stochastic: ClassVar[bool] = True
+    """Whether other seeds give other scenes."""
+
+    max_context: ClassVar[int | None] = None
+    """The most context views that it can take; None is any number."""
+
+    sample_options: ClassVar[frozenset[str]] = frozenset({"num_steps"})
+    """The fields of `SampleOptions` that mean something to it."""
+
+    scenes_at_once: ClassVar[int] = 1
+    """Scenes that it is asked for in one batch, where several are wanted."""
 
     @abc.abstractmethod
     def loss(self, example: Example, generator: torch.Generator) -> Losses:
@@ -65,7 +78,8 @@ class SampleOptions:
     """
 
     num_steps: int | None = None
-    """Denoising steps (per view, where views are sampled one after the other)."""
+    """Denoising steps (per view, where views are sampled one after the other), or
+    steps of fitting the scene's codes."""
 
     guidance: float | None = None
     """Classifier-free guidance scale; 1 is none."""
@@ -77,6 +91,19 @@ class SampleOptions:
             raise UserError(
                 f"the guidance must be a number from 0 on, not {self.guidance}."
             )
+
+    def check(self, method: Method) -> None:
+        """Raise UserError if something is asked for that the method does not have."""
+        words = {
+            "num_steps": "takes no steps, so their number cannot be chosen",
+            "guidance": "has no classifier-free guidance",
+        }
+        for name, value in vars(self).items():
+            if value is not None and name not in method.sample_options:
+                raise UserError(
+                    f"{type(method).__name__} {words[name]}: leave out "
+                    f"{'--steps' if name == 'num_steps' else '--guidance'}."
+                )
 
 
 OnStep = Callable[[int, int, Scene], None]

@@ -79,10 +79,10 @@ def compare(
     if "weights" in rendered.extras:
         weights, edges = rendered.extras["weights"], rendered.extras["edges"]
         distortion = distortion_loss(weights, edges).mean(dim=(1, 2))
-    if views.masks is not None:
+    if views.masks is not None and rendered.opacity is not None:
         mask = views.masks.flatten(-2).gather(-1, pixels)
         opacity = (rendered.opacity - mask).square().mean(dim=(1, 2))
-    if pattern == "patch":
+    if pattern == "patch" and rendered.depth is not None:
         side = math.isqrt(pixels.shape[-1])
         smoothness = edge_aware_smoothness(
             rendered.depth.unflatten(-1, (side, side)),

@@ -151,6 +151,8 @@ class ConditionalFieldScene(FieldScene):
             r = self._index(None).render_pixels(
                 cameras[None], size, pixels[None], generator
             )
+            # A batch of fields has both: they are unflattened below.
+            assert r.depth is not None and r.opacity is not None
             features = None if r.features is None else r.features[0]
             extras = {name: extra[0] for name, extra in r.extras.items()}
             return PixelRendering(

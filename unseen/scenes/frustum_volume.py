@@ -156,6 +156,8 @@ class FrustumVolumeScene(FieldScene):
             r = composite_pixels(
                 density, values, depths, lengths, camera.far, self.background
             )
+        # `finish_pixels` always finds both.
+        assert r.depth is not None and r.opacity is not None
         return Rendering(
             r.color.T.unflatten(-1, size),
             r.depth.unflatten(-1, size),

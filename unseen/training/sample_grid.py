@@ -20,10 +20,14 @@ def sample_grid(
 ) -> Float[Tensor, "3 height width"]:
     """One row per scene: its context views, its target views, `num_samples` samples.
 
-    A sample shows the target's cameras. Values are in [0, 1]; blocks are two white
-    pixels apart. The method is in evaluation mode meanwhile, and the same seed gives
-    the same noise, so that grids of one run can be compared.
+    A sample shows the target's cameras; a deterministic method has only one. Values are
+    in [0, 1]; blocks are two white pixels apart. The method is in evaluation mode
+    meanwhile and no gradients are recorded, unless the method fits something and asks
+    for them itself. The same seed gives the same noise, so that grids of one run can
+    be compared.
     """
+    if not method.stochastic:
+        num_samples = 1
     with evaluating(method):
         samples = [
             method.sample(
