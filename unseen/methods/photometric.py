@@ -126,3 +126,12 @@ def weighted_losses(
         [weight * terms[name] for name, weight, _ in weighted if weight]
     ).sum()
     return Losses(total, {name: term.detach() for name, term in terms.items()})
+
+
+def color_error(
+    rendered: PixelRendering, views: Views, pixels: Int[Tensor, "batch view ray"]
+) -> Float[Tensor, "batch"]:
+    """Mean squared error of colours in [-1, 1], of any rendering."""
+    index = pixels[:, :, None].expand(-1, -1, 3, -1)
+    truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
+    return 4 * (rendered.color - truth).square().mean(dim=(1, 2, 3))

@@ -9,13 +9,18 @@ from unseen.encoders.frustum import FrustumConfig
 from unseen.encoders.pixel_aligned import PixelAlignedConfig
 from unseen.errors import UserError
 from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
+from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
+from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
+from unseen.methods.srn import SRN, SRNConfig
 from unseen.networks.unet2d import UNet2dConfig
 from unseen.training.config import TrainConfig
 from unseen.training.preset import Preset
 
 METHODS: dict[str, tuple[type[Method], type]] = {
     "DFM": (DFM, DFMConfig),
+    "SRN": (SRN, SRNConfig),
+    "LFN": (LFN, LFNConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -93,6 +98,7 @@ PRESETS: dict[str, Preset] = {
         dataclasses.replace(_PAPER_TRAINING, batch_size=2),
         description="DFM as published, RealEstate10K at 128x128; starts from 64x64.",
     ),
+    **AUTO_DECODER_PRESETS,
 }
 
 

@@ -21,6 +21,8 @@ from unseen.errors import UserError
 from unseen.files import check_finite, read_tensors, write_tensors
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
+from unseen.scenes.light_field import LightFieldScene
+from unseen.scenes.ray_marched import RayMarchedScene
 from unseen.scenes.scene import FieldScene, Scene
 
 FORMAT_VERSION = 1
@@ -29,6 +31,8 @@ KEY = "unseen_scene"
 SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "ConditionalFieldScene": ConditionalFieldScene,
     "FrustumVolumeScene": FrustumVolumeScene,
+    "LightFieldScene": LightFieldScene,
+    "RayMarchedScene": RayMarchedScene,
 }
 """The representations that a file may name."""
 

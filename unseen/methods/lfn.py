@@ -1,0 +1,159 @@
+"""Light Field Networks (Sitzmann et al., NeurIPS 2021, arXiv 2106.02634).
+
+A scene is an MLP from a ray's Pluecker coordinates to its colour: one evaluation per
+pixel. A hypernetwork makes its weights from a code per object. An auto-decoder: codes
+of unseen images are fitted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unseen.encoders.auto_decoder import (
+    CodeTable,
+    FitConfig,
+    draw_pixels,
+    fit_codes,
+    mean_square_prior,
+)
+from unseen.geometry.cameras import Cameras
+from unseen.geometry.views import Example, Views
+from unseen.methods.method import (
+    Losses,
+    OnStep,
+    SampleOptions,
+    SceneMethod,
+    evaluating,
+)
+from unseen.methods.photometric import choose_pixels, color_error, weighted_losses
+from unseen.networks.hypernetwork import HyperNetwork, HyperNetworkConfig
+from unseen.scenes.light_field import LightFieldScene
+from unseen.scenes.unit_rays import PixelCenters, object_box
+
+
+FIT = FitConfig(num_steps=500, learning_rate=5e-3)
+
+
+@dataclasses.dataclass(frozen=True)
+class LFNConfig:
+    """Settings of LFN; the default is the paper's, with our pixel centres."""
+
+    image_size: int = 128
+    """Height and width of the images in pixels."""
+
+    num_objects: int = 0
+    """Training objects, each with a code of its own."""
+
+    hyper: HyperNetworkConfig = dataclasses.field(default_factory=HyperNetworkConfig)
+    """The hypernetwork, and the shape of the MLP that it predicts."""
+
+    pixel_centers: PixelCenters = "half"
+    """Which convention of pixel centres rays follow."""
+
+    code_std: float = 0.01
+    """Standard deviation of codes before they are learned; fits start at zero."""
+
+    rays: int = 0
+    """Pixels of each image that a training step looks at; 0 is all, as in the paper."""
+
+    color_weight: float = 200.0
+    """Weight of the squared error of colours in [-1, 1]."""
+
+    code_weight: float = 1.0
+    """Weight of the codes' mean square (the authors take 100 for many classes)."""
+
+    fit: FitConfig = dataclasses.field(default_factory=lambda: FIT)
+    """How codes of unseen images are fitted."""
+
+    with_depth: bool = False
+    """Whether renderings have depth, which costs several times the colour."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of rendering; bf16 is faster, and off by less than what an 8-bit image shows."""
+
+
+class LFN(SceneMethod):
+    """The method. Seeds matter only where a fit looks at random pixels."""
+
+    def __init__(self, config: LFNConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.hyper.code_width
+        self.codes = CodeTable(config.num_objects, width, config.code_std)
+        self.hyper = HyperNetwork(config.hyper)
+
+    def scene(
+        self, codes: Float[Tensor, "batch code"], cameras: Cameras
+    ) -> LightFieldScene:
+        """The scenes of codes; `cameras` (batch, view) say where the objects stand."""
+        c = self.config
+        box = object_box(cameras[:, 0])
+        return LightFieldScene(
+            self.hyper(codes), box, c.pixel_centers, c.with_depth, c.precision
+        )
+
+    def loss(self, example: Example, generator: torch.Generator) -> Losses:
+        """The training loss, over all views of an example.
+
+        Raises:
+            UserError: the example does not say which training objects it shows.
+        """
+        c = self.config
+        views = Views.cat([example.context, example.target], dim=1)
+        codes = self.codes(example.objects)
+        count = c.rays or views.size[0] * views.size[1]
+        pixels = choose_pixels(views, count, "scattered", generator)
+        scene = self.scene(codes, views.cameras)
+        rendered = scene.render_pixels(views.cameras, views.size, pixels)
+        return weighted_losses(
+            [
+                ("color", c.color_weight, color_error(rendered, views, pixels)),
+                ("code", c.code_weight, mean_square_prior(codes)),
+            ]
+        )
+
+    def sample_scene(
+        self,
+        context: Views,
+        seeds: Sequence[int],
+        cameras: Cameras | None = None,
+        options: SampleOptions | None = None,
+        on_step: OnStep | None = None,
+    ) -> LightFieldScene:
+        """Fit a code to each entry's views, from zero, by the training loss."""
+        c = self.config
+        steps = (options or SampleOptions()).num_steps or c.fit.num_steps
+        fit = dataclasses.replace(c.fit, num_steps=steps)
+        start = context.images.new_zeros(len(seeds), c.hyper.code_width)
+        scenes: list[LightFieldScene] = []
+
+        def loss(
+            codes: dict[str, Tensor], generators: Sequence[torch.Generator]
+        ) -> Tensor:
+            scenes[:] = [self.scene(codes["code"], context.cameras)]
+            pixels = draw_pixels(
+                context.size, context.shape[1], fit.rays, generators, start.device
+            )
+            rendered = scenes[0].render_pixels(context.cameras, context.size, pixels)
+            return c.color_weight * color_error(rendered, context, pixels)
+
+        def report(done: int, total: int) -> None:
+            if on_step is not None:
+                on_step(done, total, scenes[0].detach())
+
+        with evaluating(self):
+            fitted = fit_codes(
+                {"code": start},
+                loss,
+                fit,
+                seeds,
+                lambda codes: c.code_weight * mean_square_prior(codes["code"]),
+                on_step=report,
+            )
+            return self.scene(fitted.codes["code"], context.cameras).detach()

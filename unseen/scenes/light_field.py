@@ -1,0 +1,163 @@
+"""LFN's scenes: the colour of every ray, by one evaluation of a predicted MLP."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from unseen.geometry.cameras import Cameras
+from unseen.geometry.rays import plucker
+from unseen.networks.predicted_mlp import PredictedMLP, PreparedMLP
+from unseen.rendering.light_field import (
+    light_field_distance,
+    pencil_tangents,
+    perpendicular,
+)
+from unseen.rendering.rendering import Rendering
+from unseen.scenes.scene import PixelRendering, Scene
+from unseen.scenes.unit_rays import PixelCenters, convention_rays
+
+DEPTH_RAYS = 2048
+"""Rays whose derivatives are taken at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LightFieldScene(Scene):
+    """A predicted MLP from Pluecker coordinates to colours; shape is () or (batch,).
+
+    There is no density and no opacity. Depth is not part of the representation, but
+    follows from its derivatives (`depth_map`); `render` returns it only where
+    `with_depth` is set, because it costs several times the colour. `render_pixels`
+    returns colours as the network has them; `render` clamps them to [0, 1].
+
+    Without gradients `render` takes the fast path (`PreparedMLP`); `precision`
+    "bf16" lets it compute the hidden layers in bfloat16.
+    """
+
+    field: PredictedMLP
+    box: Float[Tensor, "*batch 2 3"]
+    pixel_centers: PixelCenters = "half"
+    with_depth: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.field.shape
+
+    def __getitem__(self, index: int | slice | None) -> LightFieldScene:
+        return dataclasses.replace(self, field=self.field[index], box=self.box[index])
+
+    def detach(self) -> LightFieldScene:
+        """The same scene, cut off from the network that made it."""
+        return dataclasses.replace(self, field=self.field.detach())
+
+    def _rays(
+        self, cameras: Cameras, size: tuple[int, int], pixels: Int[Tensor, "*batch ray"]
+    ) -> tuple[Float[Tensor, "*batch ray 3"], Float[Tensor, "*batch ray 3"]]:
+        return convention_rays(cameras, size, pixels, self.pixel_centers)
+
+    def render_pixels(
+        self,
+        cameras: Cameras,
+        size: tuple[int, int],
+        pixels: Int[Tensor, "*batch ray"],
+        generator: torch.Generator | None = None,
+    ) -> PixelRendering:
+        """See `Scene.render_pixels`; nothing is random, and there is no depth."""
+        coordinates = plucker(*self._rays(cameras, size, pixels))
+        flat = coordinates.flatten(len(self.shape), -2)
+        color = 0.5 * (self.field(flat) + 1)
+        return PixelRendering(color.reshape(*pixels.shape, 3))
+
+    def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
+        """See `Scene.render`."""
+        pixels = torch.arange(size[0] * size[1], device=cameras.device)
+        pixels = pixels.expand(*cameras.shape, -1)
+        if torch.is_grad_enabled() and self.field.biases[0].requires_grad:
+            color = self.render_pixels(cameras, size, pixels).color
+        else:
+            coordinates = plucker(*self._rays(cameras, size, pixels))
+            flat = coordinates.flatten(len(self.shape), -2)
+            if self.shape:
+                fast = [mlp(x) for mlp, x in zip(self.prepared, flat, strict=True)]
+                color = torch.stack(fast)
+            else:
+                color = self.prepared[0](flat)
+            color = (0.5 * (color + 1)).reshape(*pixels.shape, 3)
+        return Rendering(
+            color.clamp(0, 1).movedim(-1, -2).unflatten(-1, size),
+            self.depth_map(cameras, size) if self.with_depth else None,
+        )
+
+    @functools.cached_property
+    def prepared(self) -> list[PreparedMLP]:
+        """The MLP of every scene, laid out for rendering; made once."""
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        if not self.shape:
+            return [PreparedMLP(self.field, dtype)]
+        return [PreparedMLP(self.field[i], dtype) for i in range(self.shape[0])]
+
+    @torch.no_grad()
+    def depth_map(
+        self, cameras: Cameras, size: tuple[int, int]
+    ) -> Float[Tensor, "*batch height width"]:
+        """Depth of the surfaces that the light field shows, from its derivatives.
+
+        Sparse by nature: a ray in a patch of one colour says nothing of depth. Such
+        rays are given the camera's far, and what there is stays within near and far;
+        see `light_field_distance`, which also says how exact it is.
+        """
+        if not self.shape:
+            return self[None].depth_map(cameras[None], size)[0]
+        pixels = torch.arange(size[0] * size[1], device=cameras.device)
+        pieces = []
+        for piece in pixels.split(DEPTH_RAYS):
+            rays = self._rays(cameras, size, piece.expand(*cameras.shape, -1))
+            lengths = rays[1].norm(dim=-1)
+            far = cameras.far[..., None] * lengths
+            origins, directions = (x.flatten(1, -2) for x in rays)
+            distance = self._distance(origins, directions, far.flatten(1))
+            depth = distance.reshape(lengths.shape) / lengths
+            near, far = cameras.near[..., None], cameras.far[..., None]
+            pieces.append(depth.clamp(near, far))
+        return torch.cat(pieces, dim=-1).unflatten(-1, size)
+
+    def _distance(
+        self,
+        origins: Float[Tensor, "batch ray 3"],
+        directions: Float[Tensor, "batch ray 3"],
+        far: Float[Tensor, "batch ray"],
+    ) -> Float[Tensor, "batch ray"]:
+        unit = functional.normalize(directions, dim=-1)
+        moved, turned = pencil_tangents(origins, unit, perpendicular(unit))
+        tangents = torch.cat([moved, turned], dim=-3)
+        slopes = self.field.push_forward(plucker(origins, unit), tangents)
+        by_origin, by_direction = slopes.chunk(2, dim=-3)
+        return light_field_distance(by_origin, by_direction, far)
+
+    def bounds(self) -> Float[Tensor, "2 3"]:
+        box = self.box.reshape(-1, 2, 3)
+        return torch.stack([box[:, 0].amin(dim=0), box[:, 1].amax(dim=0)])
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {**self.field.tensors(), "box": self.box}
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "pixel_centers": self.pixel_centers,
+            "with_depth": self.with_depth,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_state(
+        cls, tensors: dict[str, Tensor], config: dict[str, Any]
+    ) -> LightFieldScene:
+        field = PredictedMLP.from_tensors(tensors, plain_last=True)
+        return cls(field, tensors["box"].reshape(*field.shape, 2, 3), **config)
