@@ -19,9 +19,11 @@ from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.files import check_finite, read_tensors, write_tensors
+from unseen.scenes.coded_field import CodedFieldScene
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 from unseen.scenes.scene import FieldScene, Scene
+from unseen.scenes.voxel_latent import VoxelLatentScene
 
 FORMAT_VERSION = 1
 KEY = "unseen_scene"
@@ -29,6 +31,8 @@ KEY = "unseen_scene"
 SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "ConditionalFieldScene": ConditionalFieldScene,
     "FrustumVolumeScene": FrustumVolumeScene,
+    "CodedFieldScene": CodedFieldScene,
+    "VoxelLatentScene": VoxelLatentScene,
 }
 """The representations that a file may name."""
 

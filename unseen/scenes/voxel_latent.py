@@ -94,9 +94,10 @@ class VoxelLatentScene(Scene):
 
     def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
         pieces = []
+        every = (slice(None),) * len(self.shape)
         views = max(1, VIEWS_AT_ONCE // max(1, self.cameras.near.numel()))
         for start in range(0, cameras.shape[-1], views):
-            part = cameras[..., start : start + views]
+            part = cameras[(*every, slice(start, start + views))]
             volumes = self.rotated(part).flatten(0, len(part.shape) - 1)
             images = _resized(self.decoder(volumes), size)
             pieces.append(images.unflatten(0, tuple(part.shape)))
