@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,32 @@ from unseen.data.cameras import object_cameras
 from unseen.encoders.pixel_aligned import PixelAlignedConfig
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views
+from unseen.methods.codenerf import CodeNeRFConfig
 from unseen.methods.dfm import DFMConfig
+from unseen.methods.enr import ENRConfig
 from unseen.methods.registry import PRESETS, build_method
+from unseen.networks.coded_mlp import CodedMLPConfig
+from unseen.networks.voxel_resnet import VoxelNetworkConfig
 
 
-def affordable(config: DFMConfig) -> DFMConfig:
+def affordable(config: Any) -> Any:
     """The same settings with thinner layers, fewer blocks, steps and pixels."""
+    if isinstance(config, ENRConfig):
+        network = VoxelNetworkConfig(
+            (8, 8, 8), (1, 2, 2), (8, 16), (4, 8, 4), (1, 2, -2), (16, 8)
+        )
+        return dataclasses.replace(config, image_size=16, network=network)
+    if isinstance(config, CodeNeRFConfig):
+        return dataclasses.replace(
+            config,
+            num_objects=3,
+            image_size=16,
+            network=CodedMLPConfig(16, 8, 2, 1, 3, 2),
+            sampling=dataclasses.replace(config.sampling, num_samples=8),
+            rays=32,
+            fit=dataclasses.replace(config.fit, num_steps=2, rays=32),
+        )
+    assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
     if not isinstance(config.scene, PixelAlignedConfig):
@@ -55,7 +76,8 @@ def test_preset_trains_samples_and_survives_its_folder(name: str, tmp_path) -> N
     preset = PRESETS[name]
     config = affordable(preset.method)
     views = views_of_a_scene(preset.num_context + preset.num_target, config.image_size)
-    example = Example(views[:, : preset.num_context], views[:, preset.num_context :])
+    context, target = views[:, : preset.num_context], views[:, preset.num_context :]
+    example = Example(context, target, torch.tensor([1]))
     torch.manual_seed(0)
     method = build_method(config)
 

@@ -36,7 +36,6 @@ from unseen.networks.hypernetwork import HyperNetwork, HyperNetworkConfig
 from unseen.scenes.light_field import LightFieldScene
 from unseen.scenes.unit_rays import PixelCenters, object_box
 
-
 FIT = FitConfig(num_steps=500, learning_rate=5e-3)
 
 

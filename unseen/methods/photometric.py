@@ -135,3 +135,36 @@ def color_error(
     index = pixels[:, :, None].expand(-1, -1, 3, -1)
     truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
     return 4 * (rendered.color - truth).square().mean(dim=(1, 2, 3))
+
+
+def structural_similarity(
+    first: Float[Tensor, "batch channel height width"],
+    second: Float[Tensor, "batch channel height width"],
+) -> Float[Tensor, "batch"]:
+    """SSIM of images in [0, 1] (Wang et al. 2004), averaged over pixels and channels.
+
+    Windows are Gaussian (sigma 1.5, 11 pixels wide) and stay inside of the image;
+    images that are smaller than a window are compared by as much of it as fits.
+    Differentiable; `evaluation.metrics` has the one of published tables, whose windows
+    are uniform.
+    """
+    channels = first.shape[1]
+    # The five moments of both images, in one pass.
+    moments = [first, second, first * first, second * second, first * second]
+    stacked = torch.cat(moments, dim=1)
+    for axis in (-1, -2):
+        width = min(11, stacked.shape[axis])
+        offset = torch.arange(width).to(stacked) - (width - 1) / 2
+        window = torch.exp(-0.5 * (offset / 1.5).square())
+        window = (window / window.sum()).reshape(1, 1, -1)
+        moved = stacked.movedim(axis, -1)
+        rows = torch.nn.functional.conv1d(moved.reshape(-1, 1, moved.shape[-1]), window)
+        stacked = rows.reshape(*moved.shape[:-1], -1).movedim(-1, axis)
+    mean_1, mean_2, square_1, square_2, product = stacked.split(channels, dim=1)
+    variances = square_1 - mean_1.square() + square_2 - mean_2.square()
+    covariance = product - mean_1 * mean_2
+    c_1, c_2 = 0.01**2, 0.03**2
+    structure = (2 * covariance + c_2) / (variances + c_2)
+    means = 2 * mean_1 * mean_2 + c_1
+    luminance = means / (mean_1.square() + mean_2.square() + c_1)
+    return (luminance * structure).mean(dim=(1, 2, 3))

@@ -19,11 +19,13 @@ from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.files import check_finite, read_tensors, write_tensors
+from unseen.scenes.coded_field import CodedFieldScene
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 from unseen.scenes.light_field import LightFieldScene
 from unseen.scenes.ray_marched import RayMarchedScene
 from unseen.scenes.scene import FieldScene, Scene
+from unseen.scenes.voxel_latent import VoxelLatentScene
 
 FORMAT_VERSION = 1
 KEY = "unseen_scene"
@@ -33,6 +35,8 @@ SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "FrustumVolumeScene": FrustumVolumeScene,
     "LightFieldScene": LightFieldScene,
     "RayMarchedScene": RayMarchedScene,
+    "CodedFieldScene": CodedFieldScene,
+    "VoxelLatentScene": VoxelLatentScene,
 }
 """The representations that a file may name."""
 

@@ -12,6 +12,15 @@ from torch.nn import functional
 from unseen.scenes.scene import FieldScene
 
 
+def cell_centers(
+    box: Float[Tensor, "2 3"], resolution: int
+) -> Float[Tensor, "x y z 3"]:
+    """Centres of the cells of a grid over a box."""
+    step = (box[1] - box[0]) / resolution
+    axes = [torch.arange(resolution, device=box.device) + 0.5] * 3
+    return box[0] + torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1) * step
+
+
 @dataclasses.dataclass(frozen=True)
 class Occupancy:
     """A grid of cells over a world box, true where density may matter."""
@@ -32,13 +41,22 @@ class Occupancy:
         A cell is empty if light that crosses it at the density of its own and of its
         26 neighbours' centres loses less than `least_opacity`.
         """
-        step = (box[1] - box[0]) / resolution
-        axes = [torch.arange(resolution, device=box.device) + 0.5] * 3
-        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-        density, _ = scene.evaluate((box[0] + grid * step).flatten(0, 2))
-        density = density.reshape(1, 1, *grid.shape[:3])
-        highest = functional.max_pool3d(density, 3, stride=1, padding=1)[0, 0]
-        return Occupancy(highest * step.max() > least_opacity, box)
+        grid = cell_centers(box, resolution)
+        density, _ = scene.evaluate(grid.flatten(0, 2))
+        return Occupancy.of_densities(
+            density.reshape(grid.shape[:3]), box, least_opacity
+        )
+
+    @staticmethod
+    def of_densities(
+        density: Float[Tensor, "x y z"],
+        box: Float[Tensor, "2 3"],
+        least_opacity: float = 1e-3,
+    ) -> Occupancy:
+        """See `find`; given the densities at the `cell_centers` of the box."""
+        step = (box[1] - box[0]) / torch.tensor(density.shape, device=box.device)
+        highest = functional.max_pool3d(density[None, None], 3, stride=1, padding=1)
+        return Occupancy(highest[0, 0] * step.max() > least_opacity, box)
 
     def holds(self, points: Float[Tensor, "*batch 3"]) -> Bool[Tensor, "*batch"]:
         """Whether points are in cells that are not empty."""
