@@ -41,16 +41,27 @@ def endpoint_importance(
     from 0 to 1, both included, or at uniformly random ones where a generator is
     given. No gradient flows into the weights.
     """
+    shape = (*weights.shape[:-1], num_samples)
+    if generator is None:
+        u = torch.linspace(
+            0, 1, num_samples, device=weights.device, dtype=weights.dtype
+        ).expand(shape)
+    else:
+        u = torch.rand(shape, generator=generator, device=generator.device).to(weights)
+    return endpoint_quantiles(positions, weights, u)
+
+
+def endpoint_quantiles(
+    positions: Float[Tensor, "*batch sample"],
+    weights: Float[Tensor, "*batch sample"],
+    quantiles: Float[Tensor, "*batch fine"],
+) -> Float[Tensor, "*batch fine"]:
+    """The given quantiles, in [0, 1], of the density of `endpoint_importance`."""
     edges = 0.5 * (positions[..., 1:] + positions[..., :-1])
     weights = weights[..., 1:-1].detach() + 1e-5
     cdf = (weights / weights.sum(dim=-1, keepdim=True)).cumsum(dim=-1)
     cdf = torch.cat([torch.zeros_like(cdf[..., :1]), cdf], dim=-1)
-    shape = (*weights.shape[:-1], num_samples)
-    if generator is None:
-        u = torch.linspace(0, 1, num_samples, device=cdf.device, dtype=cdf.dtype)
-        u = u.expand(shape).contiguous()
-    else:
-        u = torch.rand(shape, generator=generator, device=generator.device).to(cdf)
+    u = quantiles.contiguous()
 
     above = torch.searchsorted(cdf, u, right=True)
     low = (above - 1).clamp(min=0)

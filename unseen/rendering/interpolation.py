@@ -24,26 +24,25 @@ class TrilinearCorners:
 
     `base` is the flat index (over depth, height, width) of the voxel with the lowest
     index among a point's eight neighbours; `weights` are those of the eight, x
-    fastest. Both are None off the CPU, where only `coordinates` are needed.
+    fastest. In a grid of depth 1, an image, there are only the first four. Both are
+    None off the CPU, where only `coordinates` are needed.
     """
 
     coordinates: Float[Tensor, "batch point 3"]
     grid_size: tuple[int, int, int]
     base: Int[Tensor, "batch point"] | None
-    weights: Float[Tensor, "batch point 8"] | None
+    weights: Float[Tensor, "batch point neighbor"] | None
 
     @property
     def steps(self) -> list[int]:
-        """From the base voxel to the eight neighbours, in the order of `weights`."""
+        """From the base voxel to the neighbours, in the order of `weights`."""
         depth, height, width = self.grid_size
         # Along an axis with a single voxel the second neighbour does not exist: it
         # aliases the first and has weight zero.
         step_x = int(width > 1)
         step_y = width if height > 1 else 0
-        step_z = width * height if depth > 1 else 0
-        return [
-            z + y + x for z in (0, step_z) for y in (0, step_y) for x in (0, step_x)
-        ]
+        layers = (0, width * height) if depth > 1 else (0,)
+        return [z + y + x for z in layers for y in (0, step_y) for x in (0, step_x)]
 
 
 def trilinear_corners(
@@ -69,7 +68,7 @@ def trilinear_corners(
         raise ValueError("2^31 voxels or 2^28 points are too many: use fewer")
 
     base = torch.empty(batch, points, dtype=torch.int32)
-    weights = torch.empty(batch, points, 8)
+    weights = torch.empty(batch, points, 8 if depth > 1 else 4)
     # One batch entry at a time: the temporaries stay in the cache.
     for entry in range(batch):
         x, y, z = coordinates[entry].float().unbind(-1)
@@ -78,7 +77,10 @@ def trilinear_corners(
         layer, z0, z1 = _locate(z, depth)
         column.add_(row, alpha=width).add_(layer, alpha=width * height)
         base[entry] = column
-        for k, weight in enumerate([z0 * y0, z0 * y1, z1 * y0, z1 * y1]):
+        rows = [z0 * y0, z0 * y1]
+        if depth > 1:
+            rows += [z1 * y0, z1 * y1]
+        for k, weight in enumerate(rows):
             torch.mul(weight, x0, out=weights[entry, :, 2 * k])
             torch.mul(weight, x1, out=weights[entry, :, 2 * k + 1])
     return TrilinearCorners(coordinates, grid_size, base, weights)
@@ -132,9 +134,10 @@ class _Lookup(torch.autograd.Function):
         batch, _, channel = grad_values.shape
         grad_table = grad_values.new_empty(batch, num_rows, channel)
         for entry in range(batch):
-            entries, starts = _transpose(corners.base[entry], corners.steps, num_rows)
+            steps = corners.steps
+            entries, starts = _transpose(corners.base[entry], steps, num_rows)
             grad_table[entry] = F.embedding_bag(
-                (entries >> 3).int(),
+                (entries >> (len(steps).bit_length() - 1)).int(),
                 grad_values[entry].contiguous(),
                 offsets=starts,
                 per_sample_weights=corners.weights[entry]
@@ -150,9 +153,9 @@ def _transpose(
 ) -> tuple[Int[Tensor, " entry"], Int[Tensor, " row"]]:
     """Which points touch each voxel.
 
-    Returns the entries `8 * point + neighbour` grouped by the voxel they touch, and
-    where each voxel's group starts. This is a counting sort: only the points are
-    sorted, by base voxel, and a voxel's group is eight runs of them, one per step.
+    Returns the entries `neighbours * point + neighbour` grouped by the voxel they
+    touch, and where each voxel's group starts. This is a counting sort: only the points
+    are sorted, by base voxel, and a voxel's group is runs of them, one per step.
     """
     base, order = base.sort(stable=True)
     count = torch.bincount(base, minlength=num_rows).int()
