@@ -51,13 +51,12 @@ def check_place(path: str | Path) -> None:
     parent = next(p for p in Path(path).resolve().parents if p.exists())
     if not parent.is_dir():
         raise UserError(
-            f"cannot write {path}, because {parent} is a file: name another place with "
-            "--out."
+            f"cannot write {path}, because {parent} is a file: name another place."
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(
             f"cannot write {path}, because {parent} may not be written to: name "
-            "another place with --out."
+            "another place."
         )
 
 

@@ -7,6 +7,8 @@ what the authors sample with. Nothing in the file is executed when it is read.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from torch import Tensor
 
 from unseen.encoders.pixel_aligned import PixelAlignedConfig, PixelAlignedSceneModel
 from unseen.errors import UserError
+from unseen.methods.dfm import DFM
+from unseen.methods.registry import PRESETS
 from unseen.networks.dit import DiTConfig, DiTEncoderConfig
 from unseen.networks.resnet_fc import ResnetFCConfig
 from unseen.scenes.ray_sampling import RaySampling
@@ -86,6 +90,7 @@ COMPUTED_KEYS = re.compile(
 """Tensors of a released file that follow from its settings, or serve its training."""
 
 _LABELS = "model.enc.y_embedder.embedding_table.weight"
+_POSITIONS = "model.enc.pos_embed"
 
 
 def rename(key: str) -> str | None:
@@ -269,3 +274,27 @@ def load_official(official: dict[str, Tensor]) -> PixelAlignedSceneModel:
     model.load_state_dict(found, assign=True)
     model.background = torch.tensor(model.config.background)
     return model.eval()
+
+
+def read_dfm(path: str | Path) -> DFM:
+    """DFM with the weights of a released file, in evaluation mode.
+
+    The image size is that of the transformer's table of positions; sampling is set as
+    in the authors' code.
+
+    Raises:
+        UserError: the file is missing, not a checkpoint, or not one of DFM.
+    """
+    official = read_official(Path(path))
+    if _POSITIONS not in official:
+        raise UserError(f"{path} lacks '{_POSITIONS}': give a complete file.")
+    scene = infer_config(official)
+    # The encoder's stem halves the image before it is cut into patches.
+    tokens = official[_POSITIONS].shape[1]
+    side = 2 * scene.encoder.dit.patch * math.isqrt(tokens)
+    paper: Any = PRESETS["dfm-re10k-64"].method
+    config = dataclasses.replace(paper, scene=scene, image_size=side)
+    with torch.device("meta"):
+        method = DFM(config)
+    method.model = load_official(official)
+    return method.eval()

@@ -1,0 +1,90 @@
+"""`unseen import`: weights that the authors of a system released, to a model folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from unseen.errors import UserError
+
+if TYPE_CHECKING:
+    from unseen.methods.method import Method
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """Turn weights that a system's authors released into a model folder of ours.
+
+    `unseen models` lists the systems. Nothing in the file is executed, and every
+    tensor is checked. The folder is what `unseen sample --model`, `unseen eval` and
+    `unseen.load` take.
+    """
+
+    system: tyro.conf.Positional[str]
+    """Whose weights they are, such as dfm."""
+    file: tyro.conf.Positional[Path]
+    """The released file."""
+    out: tyro.conf.Positional[Path]
+    """Model folder to write; it must not exist."""
+    image_size: int | None = None
+    """Height and width of the images that the weights were trained on, in pixels, for
+    systems whose files do not tell."""
+    release: str | None = None
+    """Which of several releases the file is, for systems whose files do not tell."""
+
+    def run(self) -> None:
+        """Read, write the folder, and print what was found."""
+        from unseen.checkpoints.importers import check_options, find_importer
+        from unseen.files import check_place
+
+        importer = find_importer(self.system)
+        given = {"image_size": self.image_size, "release": self.release}
+        options = check_options(self.system, given)
+        if self.out.exists() or self.out.is_symlink():
+            raise UserError(f"{self.out} exists: choose another folder.")
+        check_place(self.out)
+        if not self.file.is_file():
+            raise UserError(
+                f"{self.file} does not exist or is no file: name the released file."
+            )
+        # PyTorch takes seconds to import: bad arguments need not wait.
+        from unseen.checkpoints.model_folder import save_model
+        from unseen.export.result_folder import result_folder
+
+        method = importer.read(self.file, **options)
+        provenance = {
+            "imported": self.system,
+            "file": self.file.name,
+            "sha256": _sha256(self.file),
+            "options": options,
+        }
+        with result_folder(self.out) as folder:
+            save_model(method, folder, provenance)
+        for line in describe(method):
+            print(line)
+        print(self.out)
+
+
+def describe(method: Method) -> list[str]:
+    """What was found in a file, for people."""
+    config = method.config
+    count = sum(parameter.numel() for parameter in method.parameters())
+    size = f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
+    lines = [
+        f"method      {type(method).__name__}",
+        f"weights     {size} ({4 * count / 1e6:.1f} MB)",
+        f"image size  {config.image_size} x {config.image_size}",  # type: ignore[union-attr]
+    ]
+    codes = getattr(config, "num_objects", None)
+    if codes is not None:
+        lines.append(f"codes       {codes}, one per object of the training data")
+    return lines
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
