@@ -10,12 +10,17 @@ from unseen.encoders.pixel_aligned import PixelAlignedConfig
 from unseen.errors import UserError
 from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
 from unseen.methods.method import Method
+from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
+from unseen.methods.presets_aligned import ALIGNED_PRESETS
+from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
 from unseen.networks.unet2d import UNet2dConfig
 from unseen.training.config import TrainConfig
 from unseen.training.preset import Preset
 
 METHODS: dict[str, tuple[type[Method], type]] = {
     "DFM": (DFM, DFMConfig),
+    "PixelNeRF": (PixelNeRF, PixelNeRFConfig),
+    "VisionNeRF": (VisionNeRF, VisionNeRFConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -93,6 +98,7 @@ PRESETS: dict[str, Preset] = {
         dataclasses.replace(_PAPER_TRAINING, batch_size=2),
         description="DFM as published, RealEstate10K at 128x128; starts from 64x64.",
     ),
+    **ALIGNED_PRESETS,
 }
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.files import check_finite, read_tensors, write_tensors
+from unseen.scenes.aligned_scene import AlignedRadianceScene
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 from unseen.scenes.scene import FieldScene, Scene
@@ -29,6 +30,7 @@ KEY = "unseen_scene"
 SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "ConditionalFieldScene": ConditionalFieldScene,
     "FrustumVolumeScene": FrustumVolumeScene,
+    "AlignedRadianceScene": AlignedRadianceScene,
 }
 """The representations that a file may name."""
 
