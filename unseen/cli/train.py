@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +42,9 @@ class Train:
     """Share of each data set in the examples; by default that of its objects."""
     init: str | None = None
     """Model (folder or name) of the same shape whose weights the run starts from."""
+    encoder: str | None = None
+    """ImageNet weights (.pth or .safetensors file, or a model on the Hugging Face hub)
+    that the image encoder of pixelNeRF or VisionNeRF starts from."""
     resume: bool = False
     """Continue the run in `out` from its newest checkpoint."""
     overrides: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
@@ -53,7 +57,7 @@ class Train:
         run = _with_codes(self._read() if self.resume else self._new())
         device = distributed.start(run.settings.train.device)
         try:
-            trainer = _build_trainer(run, self.out, device)
+            trainer = _build_trainer(run, self.out, device, self.resume)
             if self.resume:
                 trainer.resume()
             if distributed.rank() == 0:
@@ -69,11 +73,15 @@ class Train:
 
         if not self.data:
             raise UserError("no data was named: add --data and at least one folder.")
+        if self.init is not None and self.encoder is not None:
+            raise UserError("--init brings an encoder of its own: leave out --encoder.")
         check_new(self.out)
         settings = _override(self.preset, PRESETS[self.preset], self.overrides)
         data = tuple(str(path.absolute()) for path in self.data)
         name = method_name(settings.method)
-        return Run(self.preset, name, settings, data, self.weights, self.init)
+        return Run(
+            self.preset, name, settings, data, self.weights, self.init, self.encoder
+        )
 
     def _read(self) -> Run:
         from unseen.methods.registry import METHODS
@@ -174,10 +182,12 @@ def _with_codes(run: Run) -> Run:
 
 
 def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:
+def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Trainer:
     """The method with initial weights from the seed, the data, the trainer."""
     import torch
 
     from unseen.checkpoints.model_folder import load_weights, save_model
+    from unseen.checkpoints.pretrained_encoders import start_encoder
     from unseen.methods.registry import build_method
     from unseen.training.trainer import Trainer
 
@@ -187,6 +197,8 @@ def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:
         method = build_method(run.settings.method)
     if run.init is not None:
         load_weights(method, run.init)
+    elif not resumed and (started := start_encoder(method, run.encoder)) is not None:
+        print(started, file=sys.stderr)
     side = run.settings.method.image_size
 
     def batches(first: int) -> Iterator[Example]:
@@ -258,6 +270,7 @@ def _provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
         "data": [Path(path).name for path in run.data],
         "weights": list(run.weights),
         "init": None if run.init is None else Path(run.init).name,
+        "encoder": None if run.encoder is None else Path(run.encoder).name,
         "step": trainer.step,
         "seconds": round(trainer.seconds, 1),
         "train": to_json(trainer.config),

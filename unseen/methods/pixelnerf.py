@@ -85,7 +85,7 @@ class PixelNeRF(SceneMethod):
     """Scenes from one or few images in one pass (pixel-aligned features, volume)."""
 
     stochastic: ClassVar[bool] = False
-    """Every seed gives the same scene."""
+    sample_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: PixelNeRFConfig) -> None:
         super().__init__()

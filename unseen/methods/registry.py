@@ -18,6 +18,9 @@ from unseen.methods.method import Method
 from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
+from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
+from unseen.methods.presets_aligned import ALIGNED_PRESETS
+from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
 from unseen.networks.unet2d import UNet2dConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 from unseen.scenes.coded_sampling import AUTHORS_SAMPLING, CodedSampling
@@ -30,6 +33,8 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "LFN": (LFN, LFNConfig),
     "ENR": (ENR, ENRConfig),
     "CodeNeRF": (CodeNeRF, CodeNeRFConfig),
+    "PixelNeRF": (PixelNeRF, PixelNeRFConfig),
+    "VisionNeRF": (VisionNeRF, VisionNeRFConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -201,6 +206,7 @@ PRESETS: dict[str, Preset] = {
         ),
         description="CodeNeRF at 64x64, for a CPU.",
     ),
+    **ALIGNED_PRESETS,
 }
 
 

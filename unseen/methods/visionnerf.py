@@ -99,7 +99,8 @@ class VisionNeRF(SceneMethod):
     """Scenes from one image in one pass (transformer and CNN features, volume)."""
 
     stochastic: ClassVar[bool] = False
-    """Every seed gives the same scene."""
+    max_context: ClassVar[int | None] = 1
+    sample_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, config: VisionNeRFConfig) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ from torch import Tensor
 from unseen.errors import UserError
 from unseen.files import check_finite, read_tensors, write_tensors
 from unseen.scenes.coded_field import CodedFieldScene
+from unseen.scenes.aligned_scene import AlignedRadianceScene
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 from unseen.scenes.light_field import LightFieldScene
@@ -37,6 +38,7 @@ SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "RayMarchedScene": RayMarchedScene,
     "CodedFieldScene": CodedFieldScene,
     "VoxelLatentScene": VoxelLatentScene,
+    "AlignedRadianceScene": AlignedRadianceScene,
 }
 """The representations that a file may name."""
 

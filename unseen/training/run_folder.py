@@ -38,6 +38,7 @@ class Run:
     data: tuple[str, ...]
     weights: tuple[float, ...] = ()
     init: str | None = None
+    encoder: str | None = None
 
 
 def check_new(folder: Path) -> None:
@@ -90,6 +91,7 @@ def read_run(folder: Path, method_configs: Mapping[str, type]) -> Run:
             tuple(value["data"]),
             tuple(value["weights"]),
             value["init"],
+            value.get("encoder"),
         )
     except (KeyError, TypeError) as error:
         raise UserError(
