@@ -36,7 +36,6 @@ from unseen.networks.ray_marcher import RayMarcher, RayMarcherConfig
 from unseen.scenes.ray_marched import Marching, RayMarchedScene
 from unseen.scenes.unit_rays import object_box
 
-
 HYPER = HyperNetworkConfig(
     sizes=(3, 256, 256, 256, 256), plain_last=False, split="layer"
 )
