@@ -39,6 +39,15 @@ def affordable(config: Any) -> Any:
             fit=dataclasses.replace(config.fit, num_steps=2, rays=32),
         )
     assert isinstance(config, DFMConfig)
+from unseen.methods.lfn import LFNConfig
+from unseen.methods.registry import PRESETS, build_method
+from unseen.methods.srn import SRNConfig
+
+
+def affordable(config):
+    """The same settings with thinner layers, fewer blocks, steps and pixels."""
+    if isinstance(config, SRNConfig | LFNConfig):
+        return affordable_auto_decoder(config)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
     if not isinstance(config.scene, PixelAlignedConfig):
@@ -65,6 +74,22 @@ def affordable(config: Any) -> Any:
     )
 
 
+def affordable_auto_decoder(config: SRNConfig | LFNConfig) -> SRNConfig | LFNConfig:
+    """Thin predicted networks, few steps of fitting, and codes for two objects."""
+    inner = [16] * (len(config.hyper.sizes) - 2)
+    last = config.hyper.sizes[-1] if config.hyper.plain_last else 16
+    sizes = (config.hyper.sizes[0], *inner, last)
+    hyper = dataclasses.replace(config.hyper, code_width=8, width=16, sizes=sizes)
+    fit = dataclasses.replace(config.fit, num_steps=2, rays=64)
+    config = dataclasses.replace(
+        config, image_size=16, num_objects=2, hyper=hyper, fit=fit
+    )
+    if isinstance(config, LFNConfig):
+        return config
+    marcher = dataclasses.replace(config.marcher, features=16)
+    return dataclasses.replace(config, marcher=marcher)
+
+
 def views_of_a_scene(views: int, size: int) -> Views:
     generator = torch.Generator().manual_seed(0)
     cameras = Cameras.stack([object_cameras(views, generator)])
@@ -78,6 +103,11 @@ def test_preset_trains_samples_and_survives_its_folder(name: str, tmp_path) -> N
     views = views_of_a_scene(preset.num_context + preset.num_target, config.image_size)
     context, target = views[:, : preset.num_context], views[:, preset.num_context :]
     example = Example(context, target, torch.tensor([1]))
+    example = Example(
+        views[:, : preset.num_context],
+        views[:, preset.num_context :],
+        objects=torch.ones(1, dtype=torch.long),
+    )
     torch.manual_seed(0)
     method = build_method(config)
 

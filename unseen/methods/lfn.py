@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -78,7 +78,10 @@ class LFNConfig:
 
 
 class LFN(SceneMethod):
-    """The method. Seeds matter only where a fit looks at random pixels."""
+    """The method. Seeds are ignored: every fit starts at zero, and looks at the same
+    pixels."""
+
+    stochastic: ClassVar[bool] = False
 
     def __init__(self, config: LFNConfig) -> None:
         super().__init__()
@@ -151,7 +154,7 @@ class LFN(SceneMethod):
                 {"code": start},
                 loss,
                 fit,
-                seeds,
+                [0] * len(seeds),
                 lambda codes: c.code_weight * mean_square_prior(codes["code"]),
                 on_step=report,
             )
