@@ -16,7 +16,9 @@ from unseen.geometry.views import Example, Views
 from unseen.methods.codenerf import CodeNeRFConfig
 from unseen.methods.dfm import DFMConfig
 from unseen.methods.enr import ENRConfig
+from unseen.methods.lfn import LFNConfig
 from unseen.methods.registry import PRESETS, build_method
+from unseen.methods.srn import SRNConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 
@@ -38,16 +40,9 @@ def affordable(config: Any) -> Any:
             rays=32,
             fit=dataclasses.replace(config.fit, num_steps=2, rays=32),
         )
-    assert isinstance(config, DFMConfig)
-from unseen.methods.lfn import LFNConfig
-from unseen.methods.registry import PRESETS, build_method
-from unseen.methods.srn import SRNConfig
-
-
-def affordable(config):
-    """The same settings with thinner layers, fewer blocks, steps and pixels."""
     if isinstance(config, SRNConfig | LFNConfig):
         return affordable_auto_decoder(config)
+    assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
     if not isinstance(config.scene, PixelAlignedConfig):
@@ -103,11 +98,6 @@ def test_preset_trains_samples_and_survives_its_folder(name: str, tmp_path) -> N
     views = views_of_a_scene(preset.num_context + preset.num_target, config.image_size)
     context, target = views[:, : preset.num_context], views[:, preset.num_context :]
     example = Example(context, target, torch.tensor([1]))
-    example = Example(
-        views[:, : preset.num_context],
-        views[:, preset.num_context :],
-        objects=torch.ones(1, dtype=torch.long),
-    )
     torch.manual_seed(0)
     method = build_method(config)
 

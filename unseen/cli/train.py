@@ -181,7 +181,6 @@ def _with_codes(run: Run) -> Run:
     return dataclasses.replace(run, settings=settings)
 
 
-def _build_trainer(run: Run, folder: Path, device: str) -> Trainer:
 def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Trainer:
     """The method with initial weights from the seed, the data, the trainer."""
     import torch

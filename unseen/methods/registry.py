@@ -15,12 +15,12 @@ from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
 from unseen.methods.enr import ENR, ENRConfig
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
-from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
-from unseen.methods.srn import SRN, SRNConfig
-from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.methods.presets_aligned import ALIGNED_PRESETS
+from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
+from unseen.methods.srn import SRN, SRNConfig
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
+from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.networks.unet2d import UNet2dConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 from unseen.scenes.coded_sampling import AUTHORS_SAMPLING, CodedSampling

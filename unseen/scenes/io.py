@@ -19,8 +19,8 @@ from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.files import check_finite, read_tensors, write_tensors
-from unseen.scenes.coded_field import CodedFieldScene
 from unseen.scenes.aligned_scene import AlignedRadianceScene
+from unseen.scenes.coded_field import CodedFieldScene
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 from unseen.scenes.light_field import LightFieldScene
