@@ -23,6 +23,42 @@ def _read_dfm(path: Path) -> Method:
     return read_dfm(path)
 
 
+def _read_srn(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.srn_authors import read_srn
+
+    return read_srn(path, **options)
+
+
+def _read_lfn(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.lfn_authors import read_lfn
+
+    return read_lfn(path, **options)
+
+
+def _read_codenerf(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.codenerf_authors import read_codenerf
+
+    return read_codenerf(path, **options)
+
+
+def _read_pixelnerf(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.pixelnerf_authors import read_pixelnerf
+
+    return read_pixelnerf(path, **options)
+
+
+def _read_visionnerf(path: Path) -> Method:
+    from unseen.checkpoints.visionnerf_authors import read_visionnerf
+
+    return read_visionnerf(path)
+
+
+def _read_enr(path: Path) -> Method:
+    from unseen.checkpoints.enr_authors import read_enr
+
+    return read_enr(path)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -38,6 +74,12 @@ class Importer:
 
 IMPORTERS: Mapping[str, Importer] = {
     "dfm": Importer("DFM", _read_dfm),
+    "srn": Importer("SRN", _read_srn, ("image_size",)),
+    "lfn": Importer("LFN", _read_lfn, ("image_size",)),
+    "codenerf": Importer("CodeNeRF", _read_codenerf, ("image_size", "extent")),
+    "pixelnerf": Importer("PixelNeRF", _read_pixelnerf, ("release",)),
+    "visionnerf": Importer("VisionNeRF", _read_visionnerf),
+    "enr": Importer("ENR", _read_enr),
 }
 
 

@@ -10,12 +10,12 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from unseen.checkpoints.torch_file import fill, read_torch_file
+from unseen.checkpoints.released_files import fill, read_checkpoint
 from unseen.errors import UserError
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.networks.resnet34 import ResNetConfig
@@ -163,10 +163,13 @@ def read_pixelnerf(path: str | Path, release: Release = "srn") -> PixelNeRF:
         UserError: the file cannot be read, runs code, or a tensor is missing, unknown,
             of the wrong shape, or not finite.
     """
-    official = read_torch_file(path)
-    if not isinstance(official, dict) or not all(
-        isinstance(value, Tensor) for value in official.values()
-    ):
+    if release not in get_args(Release):
+        raise UserError(
+            f"pixelNeRF has no release '{release}': choose "
+            f"{' or '.join(get_args(Release))}."
+        )
+    official = read_checkpoint(path, "pixelNeRF")
+    if not all(isinstance(value, Tensor) for value in official.values()):
         raise UserError(
             f"{path} does not hold the weights of pixelNeRF: give the authors' file "
             "`pixel_nerf_latest`."

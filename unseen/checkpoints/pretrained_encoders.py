@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unseen.checkpoints.torch_file import read_torch_file
+from unseen.checkpoints.released_files import read_checkpoint
 from unseen.errors import UserError
 from unseen.files import check_tensors, read_tensors
 from unseen.methods.method import Method
@@ -113,7 +113,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, without what they may be wrapped in."""
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
-    content: Any = read_torch_file(path)
+    content: Any = read_checkpoint(path, "an image encoder")
     for name in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

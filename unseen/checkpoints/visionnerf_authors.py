@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unseen.checkpoints.torch_file import fill, read_torch_file
+from unseen.checkpoints.released_files import fill, read_checkpoint
 from unseen.errors import UserError
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
 from unseen.networks.fused_features import FusedFeaturesConfig
@@ -168,7 +168,7 @@ def read_visionnerf(path: str | Path) -> VisionNeRF:
         UserError: the file cannot be read, runs code, or a tensor is missing, unknown,
             of the wrong shape, or not finite.
     """
-    content = read_torch_file(path)
+    content = read_checkpoint(path, "VisionNeRF")
     if not isinstance(content, dict) or not all(
         isinstance(content.get(part), dict) for part in PARTS
     ):

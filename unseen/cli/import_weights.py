@@ -34,7 +34,11 @@ class Import:
     """Height and width of the images that the weights were trained on, in pixels, for
     systems whose files do not tell."""
     release: str | None = None
-    """Which of several releases the file is, for systems whose files do not tell."""
+    """Which of several releases the file is, for systems whose files do not tell:
+    srn or nmr for pixelnerf."""
+    extent: float | None = None
+    """Half the width of the training objects, in the data's units, for codenerf: 0.5
+    for the cars of ShapeNet-SRN, 0.75 for its chairs."""
 
     def run(self) -> None:
         """Read, write the folder, and print what was found."""
@@ -42,7 +46,8 @@ class Import:
         from unseen.files import check_place
 
         importer = find_importer(self.system)
-        given = {"image_size": self.image_size, "release": self.release}
+        names = ("image_size", "release", "extent")
+        given = {name: getattr(self, name) for name in names}
         options = check_options(self.system, given)
         if self.out.exists() or self.out.is_symlink():
             raise UserError(f"{self.out} exists: choose another folder.")
