@@ -55,6 +55,10 @@ class PredictedMLP:
     def device(self) -> torch.device:
         return self.biases[0].device
 
+    @property
+    def requires_grad(self) -> bool:
+        return any(x.requires_grad for x in (*self.weights, *self.biases))
+
     def __getitem__(self, index: Any) -> PredictedMLP:
         """Index the batch axis, or add one (None)."""
         return PredictedMLP(
@@ -145,7 +149,9 @@ class PreparedMLP:
     dtype: torch.dtype = torch.float32
 
     @functools.cached_property
-    def layers(self) -> list[tuple[Tensor, Tensor]]:
+    def layers(
+        self,
+    ) -> list[tuple[Float[Tensor, "_in _out"], Float[Tensor, " _out"]]]:
         """Weights (in, out) and biases of every layer."""
         layers = []
         pairs = zip(self.mlp.weights, self.mlp.biases, strict=True)

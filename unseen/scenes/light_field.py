@@ -79,7 +79,7 @@ class LightFieldScene(Scene):
         """See `Scene.render`."""
         pixels = torch.arange(size[0] * size[1], device=cameras.device)
         pixels = pixels.expand(*cameras.shape, -1)
-        if torch.is_grad_enabled() and self.field.biases[0].requires_grad:
+        if torch.is_grad_enabled() and self.field.requires_grad:
             color = self.render_pixels(cameras, size, pixels).color
         else:
             coordinates = plucker(*self._rays(cameras, size, pixels))

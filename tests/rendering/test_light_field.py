@@ -1,0 +1,92 @@
+"""Depth from the derivatives of light fields that are known exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unseen.geometry.rays import plucker
+from unseen.rendering.light_field import (
+    light_field_distance,
+    pencil_tangents,
+    perpendicular,
+)
+
+HEIGHT = -0.7
+
+
+def rays(count: int = 200) -> tuple[Tensor, Tensor]:
+    """Rays from above onto the plane z = HEIGHT, in double precision."""
+    generator = torch.Generator().manual_seed(0)
+    origins = torch.rand(1, count, 3, generator=generator, dtype=torch.float64)
+    aim = 2 * torch.rand(1, count, 3, generator=generator, dtype=torch.float64) - 1
+    aim[..., 2] = HEIGHT
+    return origins, functional.normalize(aim - origins, dim=-1)
+
+
+def hit(coordinates: Tensor) -> Tensor:
+    """Where rays (d, m) of any scale meet the plane."""
+    d, m = coordinates.split(3, dim=-1)
+    nearest = torch.linalg.cross(d, m) / d.square().sum(-1, keepdim=True)
+    steps = (HEIGHT - nearest[..., 2:]) / d[..., 2:]
+    return nearest + steps * d
+
+
+def matt(coordinates: Tensor) -> Tensor:
+    """A textured plane: one colour per point, whatever the direction."""
+    x, y, _ = hit(coordinates).unbind(-1)
+    return torch.stack([torch.sin(5 * x + y), torch.cos(3 * y), x * y], dim=-1)
+
+
+def distances(light_field, origins: Tensor, directions: Tensor) -> Tensor:
+    moved, turned = pencil_tangents(origins, directions, perpendicular(directions))
+    coordinates = plucker(origins, directions)
+
+    def slopes(tangents: Tensor) -> Tensor:
+        each = [
+            torch.func.jvp(light_field, (coordinates,), (tangents[:, i],))[1]
+            for i in range(2)
+        ]
+        return torch.stack(each, dim=1)
+
+    far = torch.full(origins.shape[:-1], 9.0, dtype=origins.dtype)
+    return light_field_distance(slopes(moved), slopes(turned), far)
+
+
+def test_a_textured_plane_is_where_it_is() -> None:
+    origins, directions = rays()
+    truth = (hit(plucker(origins, directions)) - origins).norm(dim=-1)
+    found = distances(matt, origins, directions)
+    torch.testing.assert_close(found, truth, atol=1e-3, rtol=0)
+
+
+def test_distance_counts_from_the_origin_of_the_ray() -> None:
+    """A ray that starts elsewhere on its line is the same ray, at another distance."""
+    origins, directions = rays()
+    ahead = distances(matt, origins + 0.2 * directions, directions)
+    found = distances(matt, origins, directions)
+    torch.testing.assert_close(ahead + 0.2, found, atol=1e-3, rtol=0)
+
+
+def test_one_colour_says_nothing_and_is_far() -> None:
+    origins, directions = rays()
+    found = distances(lambda x: torch.ones_like(x[..., :3]), origins, directions)
+    torch.testing.assert_close(found, torch.full_like(found, 9.0))
+
+
+def test_tangents_are_derivatives_of_coordinates() -> None:
+    origins, directions = rays(5)
+    sideways = perpendicular(directions)
+    assert (sideways @ directions[..., None]).abs().max() < 1e-12
+    torch.testing.assert_close(
+        sideways @ sideways.transpose(-1, -2),
+        torch.eye(2, dtype=torch.float64).expand(1, 5, 2, 2),
+    )
+    moved, turned = pencil_tangents(origins, directions, sideways)
+    for side in range(2):
+        across = sideways[..., side, :]
+        step = torch.func.jvp(plucker, (origins, directions), (across, 0 * across))[1]
+        torch.testing.assert_close(moved[:, side], step)
+        step = torch.func.jvp(plucker, (origins, directions), (0 * across, across))[1]
+        torch.testing.assert_close(turned[:, side], step)
