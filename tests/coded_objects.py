@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.trajectories import sphere_cameras
@@ -15,16 +17,27 @@ NETWORK = CodedMLPConfig(
 )
 
 
-def lively(network: CodedMLP) -> CodedMLP:
-    """Enlarge weights so that there are blobs of several colours, and empty space."""
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if parameter.ndim == 2:
-                parameter *= 1.8
-            if name == "density.weight":
-                parameter *= 40.0
-            if name == "density.bias":
-                parameter.fill_(-6.0)
+@torch.no_grad()
+def lively(network: CodedMLP, shapes: Float[Tensor, "object code"]) -> CodedMLP:
+    """Enlarge weights so that there are blobs of several colours, and empty space.
+
+    Objects of codes `shapes` fill about a fifth of the unit sphere, on average.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 2 and name != "density.weight":
+            parameter *= 1.8
+    points = torch.randn(1, 2000, 3, generator=generator)
+    points = points / points.norm(dim=-1, keepdim=True)
+    points = points * torch.rand(1, 2000, 1, generator=generator) ** (1 / 3)
+    network.density.bias.zero_()
+    points = points.expand(len(shapes), -1, -1)
+    density, _ = network(points, points, shapes, shapes)
+    # Softplus backwards, at high density the identity.
+    evidence = density + torch.log(-torch.expm1(-density))
+    scale = 8.0 / evidence.std()
+    network.density.weight *= scale
+    network.density.bias -= scale * evidence.quantile(0.8)
     return network
 
 
@@ -33,8 +46,9 @@ def coded_scene(
 ) -> CodedFieldScene:
     """Scenes (batch,), turned and shifted a little against their network's frame."""
     torch.manual_seed(seed)
-    network = lively(CodedMLP(NETWORK)).eval().requires_grad_(False)
+    network = CodedMLP(NETWORK).eval().requires_grad_(False)
     shapes, textures = torch.randn(2, batch, NETWORK.code_width)
+    lively(network, shapes)
     frames = torch.eye(4).repeat(batch, 1, 1)
     frames[:, :2, :2] = torch.tensor([[0.8, -0.6], [0.6, 0.8]])
     frames[:, 0, 3] = 0.1

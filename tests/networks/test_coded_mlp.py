@@ -11,7 +11,7 @@ from unseen.networks.coded_mlp import CodedMLP, CodedMLPConfig, blocked_encoding
 
 def make() -> CodedMLP:
     torch.manual_seed(0)
-    return lively(CodedMLP(NETWORK))
+    return lively(CodedMLP(NETWORK), torch.ones(1, 8))
 
 
 def test_encoding_has_all_sines_then_all_cosines_without_pi() -> None:

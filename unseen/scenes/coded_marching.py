@@ -12,6 +12,9 @@ from unseen.scenes.occupancy import Occupancy, cell_centers
 
 RESOLUTION = 64
 """Cells along each axis of the grid that finds empty space."""
+LEAST_OPACITY = 1e-4
+"""What a cell takes away from light if it is not empty: thin fog that fills the whole
+grid may be overlooked, up to a hundredth."""
 SLAB = 16
 """Samples of each ray that are evaluated before rays are looked at again."""
 LEAST_WEIGHT = 1e-4
@@ -28,7 +31,8 @@ def find_matter(
     points = cell_centers(box, RESOLUTION)
     parts = points.flatten(0, 2).split(sampling.max_points)
     density = torch.cat([network.density(part)[0] for part in parts])
-    return Occupancy.of_densities(density.reshape(points.shape[:-1]), box)
+    density = density.reshape(points.shape[:-1])
+    return Occupancy.of_densities(density, box, LEAST_OPACITY)
 
 
 def march(
