@@ -17,8 +17,10 @@ from unseen.methods.codenerf import CodeNeRFConfig
 from unseen.methods.dfm import DFMConfig
 from unseen.methods.enr import ENRConfig
 from unseen.methods.lfn import LFNConfig
+from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
 from unseen.methods.srn import SRNConfig
+from unseen.methods.visionnerf import VisionNeRFConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 
@@ -42,6 +44,8 @@ def affordable(config: Any) -> Any:
         )
     if isinstance(config, SRNConfig | LFNConfig):
         return affordable_auto_decoder(config)
+    if isinstance(config, PixelNeRFConfig | VisionNeRFConfig):
+        return affordable_aligned(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -67,6 +71,31 @@ def affordable(config: Any) -> Any:
         target_pixels=64,
         other_pixels=64,
     )
+
+
+def affordable_aligned(
+    config: PixelNeRFConfig | VisionNeRFConfig,
+) -> PixelNeRFConfig | VisionNeRFConfig:
+    """Thin image encoders and fields, few samples and rays."""
+    sampling = dataclasses.replace(config.sampling, num_coarse=8, num_fine=4)
+    config = dataclasses.replace(config, width=16, sampling=sampling, rays=32)
+    encoder: Any
+    if isinstance(config, PixelNeRFConfig):
+        encoder = dataclasses.replace(config.encoder, width=8, blocks=(1, 1, 1))
+        return dataclasses.replace(config, encoder=encoder, image_size=32)
+    transformer = dataclasses.replace(
+        config.encoder.transformer, image_size=32, patch=8, width=16, depth=4, heads=2
+    )
+    encoder = dataclasses.replace(
+        config.encoder,
+        transformer=transformer,
+        taps=(0, 1, 2, 3),
+        levels=(8, 8, 8, 8),
+        fusion=8,
+        stem=8,
+        features=16,
+    )
+    return dataclasses.replace(config, encoder=encoder, image_size=32)
 
 
 def affordable_auto_decoder(config: SRNConfig | LFNConfig) -> SRNConfig | LFNConfig:
