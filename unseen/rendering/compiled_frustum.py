@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unseen.rendering.compiled_lookup import run_tasks
+from unseen.rendering.compiled import run_tasks
 from unseen.rendering.frustum_kernels import march_back, march_forward
 
 RAYS_PER_TASK = 256

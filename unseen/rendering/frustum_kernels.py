@@ -6,7 +6,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from unseen.rendering.compiled_lookup import inlined, kernel, locate
+from unseen.rendering.compiled import inlined, kernel, locate
 
 EMPTY = np.float32(-13.8)
 """Logits below this are no matter: the softplus and its slope are under 1e-6."""
