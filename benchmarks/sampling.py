@@ -38,7 +38,7 @@ SCENES = 4
 class Benchmark:
     """Time the bundled model, or another one with frustum volumes."""
 
-    model: tyro.conf.Positional[str] = "objects-64"
+    model: tyro.conf.Positional[str] = "vehicles-64"
     threads: int = 2
     frame: int = 128
     """Side of the rendered frames in pixels."""

@@ -25,17 +25,17 @@ def to_picture(image: torch.Tensor) -> Image.Image:
     return Image.fromarray(to_bytes(image).permute(1, 2, 0).contiguous().numpy())
 
 
-def draw_chair(path: Path) -> Path:
+def draw_truck(path: Path) -> Path:
     """A picture as a person has it: an object on a white background."""
-    chair = make_object("chair", seed=5)
-    view = chair.render(object_camera(fov=40.0, elevation=20.0), 256)
+    truck = make_object("truck", seed=100016)
+    view = truck.render(object_camera(fov=40.0, elevation=20.0), 256)
     to_picture(view.images[0]).save(path)
     return path
 
 
-picture = Path(sys.argv[1]) if len(sys.argv) > 1 else draw_chair(Path("chair.png"))
+picture = Path(sys.argv[1]) if len(sys.argv) > 1 else draw_truck(Path("truck.png"))
 
-model = unseen.load("objects-64")
+model = unseen.load("vehicles-64")
 scenes = model.sample_scenes(picture, num=2, seed=0, steps=10)
 
 # Six cameras on a circle; the first is where the picture was taken from.

@@ -227,6 +227,7 @@ def test_batches_are_single_scenes() -> None:
         assert torch.equal(batch[i].render(cameras, SIZE).color, both[i])
         one = batch[i].render_pixels(cameras, SIZE, pixels[i])
         torch.testing.assert_close(one.color, several.color[i], rtol=0, atol=1e-4)
+        assert several.depth is not None
         torch.testing.assert_close(one.depth, several.depth[i], rtol=0, atol=1e-3)
         single, _ = batch[i].evaluate(points[i])
         torch.testing.assert_close(single, density[i], rtol=1e-3, atol=1e-4)

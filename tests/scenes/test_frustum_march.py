@@ -73,7 +73,7 @@ def test_a_confident_view_overrules_the_others(monkeypatch) -> None:
     for compiled in (True, False):
         monkeypatch.setattr(frustum_volume, "is_compiled", lambda _, c=compiled: c)
         seen = scene.render(scene.cameras[:, :1], SIZE)
-        assert seen.opacity.max() < 1e-3, compiled
+        assert seen.opacity is not None and seen.opacity.max() < 1e-3, compiled
 
 
 def test_results_do_not_depend_on_the_number_of_threads(monkeypatch) -> None:

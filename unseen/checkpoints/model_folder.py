@@ -81,7 +81,7 @@ def load_model(model: str | Path, device: torch.device | str = "cpu") -> Method:
     """A trained method in evaluation mode.
 
     Args:
-        model: The name of a bundled model ('objects-64'), a folder that `save_model`
+        model: The name of a bundled model ('vehicles-64'), a folder that `save_model`
             wrote, the folder of a training run, or an 'organisation/name' on the
             Hugging Face hub, which needs the package huggingface_hub.
         device: Where to put the weights.

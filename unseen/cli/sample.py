@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from unseen.export.result import Origin
 
-MODEL = "objects-64"
+MODEL = "vehicles-64"
 INPUT_SIZE = 256
 """Pixels: the input as the contact sheet and the page show it."""
 

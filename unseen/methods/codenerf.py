@@ -267,8 +267,10 @@ class CodeNeRF(SceneMethod):
         pixels = draw_pixels(size, views.shape[1], count, generators, device)
         positions = torch.stack(
             [
-                scene.sampling.positions(camera.near, camera.far, generator)
-                for camera, generator in zip(views.cameras, generators, strict=True)
+                scene.sampling.positions(near, far, generator)
+                for near, far, generator in zip(
+                    views.cameras.near, views.cameras.far, generators, strict=True
+                )
             ]
         )
         rendered = scene.render_samples(views.cameras, size, pixels, positions)

@@ -75,6 +75,18 @@ _SMALL_VOXELS = VoxelNetworkConfig(
     fold=(128, 48),
 )
 
+_OBJECTS_TRAINING = TrainConfig(
+    steps=1_350,
+    batch_size=8,
+    learning_rate=6e-4,
+    warmup_steps=20,
+    decay="cosine",
+    ema_decay=0.995,
+    checkpoint_every=150,
+    sample_every=450,
+    num_workers=0,
+)
+
 PRESETS: dict[str, Preset] = {
     "objects-32": Preset(
         DFMConfig(_SMALL_FRUSTUM, image_size=32, other_pixels=256),
@@ -92,24 +104,25 @@ PRESETS: dict[str, Preset] = {
         num_target=2,
         description="Objects at 32x32: the cheap first stage of objects-64.",
     ),
-    # Held-out, after about 9,000 examples: input 24.0 dB, best of 8 samples 14.9 dB on
-    # novel views (deterministic 15.6 dB); see docs/models/objects-64.md.
     "objects-64": Preset(
-        DFMConfig(_SMALL_FRUSTUM),
-        TrainConfig(
-            steps=1_200,
-            batch_size=8,
-            learning_rate=8e-4,
-            warmup_steps=50,
-            decay="cosine",
-            ema_decay=0.995,
-            checkpoint_every=100,
-            sample_every=250,
-            num_workers=0,
-        ),
+        DFMConfig(_SMALL_FRUSTUM, target_pixels=768, other_pixels=256),
+        _OBJECTS_TRAINING,
         num_context=2,
         num_target=2,
-        description="One image of an object to 3D scenes at 64x64.",
+        description="One image of an object of any kind to 3D scenes at 64x64.",
+    ),
+    # METRICS
+    "vehicles-64": Preset(
+        DFMConfig(
+            _SMALL_FRUSTUM,
+            target_pixels=768,
+            other_pixels=256,
+            sampling=SampleConfig(num_steps=30, guidance=1.0, eta=1.0),
+        ),
+        _OBJECTS_TRAINING,
+        num_context=2,
+        num_target=2,
+        description="One image of a truck or car to 3D scenes at 64x64 (bundled).",
     ),
     "dfm-re10k-64": Preset(
         dataclasses.replace(_PAPER, image_size=64),

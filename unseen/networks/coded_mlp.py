@@ -167,4 +167,7 @@ def _folded(
 ) -> tuple[Layer, ...]:
     """Layers whose codes are part of their biases: W (y + z) + b = W y + (W z + b)."""
     pairs = zip(code_in, layers, strict=True)
-    return tuple((layer.weight, layer(functional.relu(z(code)))) for z, layer in pairs)
+    return tuple(
+        (layer.weight, layer(functional.relu(z(code))))  # type: ignore[misc]
+        for z, layer in pairs
+    )

@@ -1,3 +1,4 @@
+# length: one scene with its fast and its plain rendering, and its state.
 """The scene of pixelNeRF and VisionNeRF: a field of source views, volume rendered.
 
 Two networks read the same views: the coarse one tells where along a ray the matter is,
