@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.methods.test_dfm import make_dfm
+from tests.tiny_auto_decoder import SkyConfig, SkyDecoder
 from unseen.checkpoints.model_folder import save_model
 from unseen.cli.main import main
 from unseen.data.procedural_dataset import ProceduralSettings, write_procedural
+from unseen.methods import registry
 
 PROTOCOL = ["--objects", "2", "--samples", "2", "--views", "2", "--steps", "1"]
 
@@ -68,6 +72,77 @@ def test_prints_a_table_and_writes_the_same_numbers_again(
     expected = {"objects": 2, "samples": 2, "views": 2, "seed": 0}
     assert results[0]["protocol"] == {**expected, "num_steps": 1, "guidance": None}
     assert results[0]["seconds"] > 0
+    assert "novel_views" not in results[0]
+
+
+def test_novel_views_of_a_dfm_are_measured_when_asked_for(
+    model: Path,
+    data: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys,
+) -> None:
+    out = tmp_path / "numbers.json"
+    arguments = [model, "--data", data[0], *PROTOCOL, "--novel", "--out", out]
+    assert run(monkeypatch, *arguments) == 0
+    shown = capsys.readouterr().out
+    assert "spread ratio" in shown and "mean training image" in shown
+    found = json.loads(out.read_text())
+    assert set(found) == {"protocol", "numbers", "novel_views", "seconds"}
+    numbers = found["novel_views"]["deep"]
+    # Three views per object, one of them the input.
+    assert (numbers["objects"], numbers["views"]) == (2, 4)
+
+
+@pytest.fixture
+def sky_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An untrained method that is no DFM and fits codes."""
+    monkeypatch.setitem(registry.METHODS, "Sky", (SkyDecoder, SkyConfig))
+    torch.manual_seed(0)
+    save_model(SkyDecoder(SkyConfig(num_objects=2)), tmp_path / "sky", {})
+    return tmp_path / "sky"
+
+
+def test_other_methods_are_measured_on_novel_views(
+    sky_model: Path,
+    data: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys,
+) -> None:
+    """No depth is needed, and images are shrunk to the method's size."""
+    out = tmp_path / "numbers.json"
+    sets = ["--data", data[0], data[1]]
+    arguments = [sky_model, *sets, "--objects", 2, "--steps", 3, "--out", out]
+    assert run(monkeypatch, *arguments) == 0
+    shown = capsys.readouterr().out
+    assert "nearest training object" in shown and "sharpness" not in shown
+    found = json.loads(out.read_text())
+    assert set(found["novel_views"]) == {"deep", "flat", "all"}
+    assert found["protocol"]["num_steps"] == 3
+    every = found["novel_views"]
+    mean = (every["deep"]["method"]["psnr"] + every["flat"]["method"]["psnr"]) / 2
+    assert every["all"]["method"]["psnr"] == pytest.approx(mean)
+    assert f"{every['all']['method']['psnr']:.2f}" in shown
+    assert every["all"]["objects"] == 4
+
+
+def test_data_without_a_manifest_needs_training_objects(
+    sky_model: Path,
+    data: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys,
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(data[1], bare)
+    (bare / "manifest.json").unlink()
+    arguments = [sky_model, "--data", bare, "--objects", 1, "--steps", 1]
+    assert run(monkeypatch, *arguments) == 2
+    assert "name a folder of them with --train" in capsys.readouterr().err
+    assert run(monkeypatch, *arguments, "--train", data[0]) == 0
+    assert run(monkeypatch, *arguments, "--guidance", 2) == 2
+    assert "no classifier-free guidance" in capsys.readouterr().err
 
 
 def test_refusals(

@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import unseen
-from tests.analytic_scene import BallScene, ball
+from tests.analytic_scene import BallScene, SkyScene, ball
 from tests.pictures import bad_pictures, save_plate
+from tests.tiny_auto_decoder import SkyConfig, SkyDecoder
+from unseen.checkpoints.model_folder import save_model
 from unseen.cli.main import main
 from unseen.cli.sample import Demo, example_images
 from unseen.data.image_input import load_object_image
+from unseen.geometry.views import Views
+from unseen.methods import registry
+from unseen.methods.method import SampleOptions
 from unseen.model import SampleWarning
-from unseen.scenes.io import scene_provenance
+from unseen.scenes.io import load_scene, scene_provenance
 
 SMALL = ["--num", "2", "--size", "16", "--frames", "2"]
 
@@ -272,3 +278,30 @@ def test_more_scenes_than_there_are(monkeypatch, capsys, tmp_path: Path):
         assert not (tmp_path / out / "scene_01").exists()
         assert "plate.png: 1 scene<" in (tmp_path / out / "index.html").read_text()
         assert json.loads((tmp_path / out / "settings.json").read_text())["num"] == 1
+
+
+def test_a_method_that_fits_codes_from_end_to_end(monkeypatch, capsys, tmp_path: Path):
+    """A model folder of a method without field, depth, guidance and randomness."""
+    monkeypatch.setitem(registry.METHODS, "Sky", (SkyDecoder, SkyConfig))
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    method = SkyDecoder(SkyConfig(num_objects=3))
+    save_model(method, "model", {})
+    image = save_plate(tmp_path / "plate.png")
+    words = ["sample", str(image), "--model", "model", "--size", "16", "--frames", "2"]
+    assert run(monkeypatch, *words, "--steps", "3", "--num", "2", "--out", "out") == 0
+    assert "SkyDecoder is deterministic, so there is one" in capsys.readouterr().err
+    files = sorted(p.name for p in Path("out").rglob("*") if p.is_file())
+    expected = "contact_sheet.png index.html input.png orbit.mp4 scene.safetensors"
+    assert files == [*expected.split(), "settings.json"]
+    path = Path("out/scene_00/scene.safetensors")
+    scene = load_scene(path, classes={"SkyScene": SkyScene})
+    given = unseen.load("model").context(image)
+    context = Views(given.images[None], given.cameras[None])
+    expected = method.sample_scene(context, [0], options=SampleOptions(num_steps=3))
+    torch.testing.assert_close(scene.tensors()["tint"], expected.tint[0])
+    assert scene_provenance(path)["steps"] == 3
+    wrong = ["--guidance", "2", "--out", "new"]
+    assert run(monkeypatch, *words, *wrong) == 2
+    assert "has no classifier-free guidance" in capsys.readouterr().err
+    assert not Path("new").exists()

@@ -285,5 +285,15 @@ def test_models_lists_methods_and_presets(
     assert {"DFM", "Tiny"} <= {method["name"] for method in listing["methods"]}
     tiny = next(entry for entry in listing["presets"] if entry["name"] == "tiny")
     assert (tiny["method"], tiny["steps"], tiny["batch_size"]) == ("Tiny", 4, 2)
+    assert (tiny["image_size"], tiny["bundled"]) == (8, False)
+    methods = {method["name"]: method for method in listing["methods"]}
+    assert methods["DFM"]["importers"] == ["dfm"] and methods["DFM"]["stochastic"]
+    assert methods["Sky"]["importers"] == [] and not methods["Sky"]["stochastic"]
+    monkeypatch.setenv("COLUMNS", "80")
     assert run(monkeypatch, "models") == 0
-    assert "tiny" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    # Names are whole, however narrow the terminal is.
+    rows = {line.split()[0]: line for line in lines if line.strip()}
+    assert "import dfm" in rows["DFM"] and "one" in rows["Sky"].split()
+    assert "to train" in rows["dfm-re10k-128"] and "bundled" in rows["objects-64"]
+    assert max(len(line.rstrip()) for line in lines) <= 80

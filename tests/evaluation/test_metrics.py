@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from skimage.metrics import structural_similarity
 
 from unseen.data.cameras import sphere_cameras
 from unseen.data.procedural import make_object
 from unseen.evaluation.frechet import frechet_distance, random_conv_features
-from unseen.evaluation.metrics import gradient_magnitude, psnr
+from unseen.evaluation.metrics import gradient_magnitude, psnr, ssim
 from unseen.evaluation.posterior import Observation, measure
 from unseen.evaluation.visibility import seen_pixels, unseen_pixels
 from unseen.geometry.views import Views
@@ -18,6 +20,22 @@ from unseen.geometry.views import Views
 def test_psnr_of_a_constant_error() -> None:
     truth = torch.full((2, 3, 8, 8), 0.5)
     assert torch.allclose(psnr(truth + 0.1, truth), torch.full((2,), 20.0), atol=1e-3)
+
+
+def test_ssim_is_that_of_skimage() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(2, 3, 3, 12, 9, generator=generator)
+    noise = torch.randn(truth.shape, generator=generator)
+    images = (truth + 0.3 * noise).clamp(0, 1)
+    # Flat white corners, as before backgrounds: variances of exactly nothing.
+    images[..., :8, :8] = truth[..., :8, :8] = 1
+    found = ssim(images, truth)
+    for i, j in np.ndindex(2, 3):
+        expected = structural_similarity(
+            truth[i, j].numpy(), images[i, j].numpy(), channel_axis=0, data_range=1
+        )
+        assert abs(float(found[i, j]) - float(expected)) < 1e-5  # type: ignore[arg-type]
+    assert torch.allclose(ssim(truth, truth), torch.ones(2, 3))
 
 
 def test_gradient_of_a_ramp() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-    """List methods, presets and bundled models, with their measured numbers."""
+    """List methods, presets and bundled models, and where weights come from."""
 
     json: bool = False
-    """Print JSON instead of tables."""
+    """Print JSON, with the measured numbers of bundled models, instead of tables."""
 
     def run(self) -> None:
         """Print the lists."""
@@ -26,42 +26,146 @@ class Models:
 def list_models() -> dict[str, list[dict[str, Any]]]:
     """Methods, presets and bundled models as JSON values."""
     from unseen.checkpoints.model_folder import bundled_models, describe_model
-    from unseen.methods.registry import METHODS, PRESETS, method_name
 
-    methods = [
-        {"name": name, "summary": (method.__doc__ or "").split("\n")[0]}
+    models = [{"name": name, **describe_model(name)} for name in bundled_models()]
+    return {"methods": _methods(), "presets": _presets(), "models": models}
+
+
+def _methods() -> list[dict[str, Any]]:
+    from unseen.checkpoints.importers import IMPORTERS
+    from unseen.methods.registry import METHODS
+
+    return [
+        {
+            "name": name,
+            "summary": _summary(method),
+            "stochastic": method.stochastic,
+            "max_context": method.max_context,
+            "importers": [k for k, entry in IMPORTERS.items() if entry.method == name],
+        }
         for name, (method, _) in METHODS.items()
     ]
-    presets = [
+
+
+def _summary(method: type) -> str:
+    """One line: the heading of the module, which is about the paper."""
+    import inspect
+
+    module = inspect.getmodule(method)
+    text = (module.__doc__ if module is not None else None) or method.__doc__ or ""
+    return text.strip().split("\n")[0].rstrip(".")
+
+
+def _presets() -> list[dict[str, Any]]:
+    from unseen.checkpoints.model_folder import bundled_models
+    from unseen.methods.registry import PRESETS, method_name
+
+    bundled = bundled_models()
+    return [
         {
             "name": name,
             "method": method_name(preset.method),
+            "image_size": preset.method.image_size,
             "steps": preset.train.steps,
             "batch_size": preset.train.batch_size * preset.train.accumulate,
+            "bundled": name in bundled,
             "description": preset.description,
         }
         for name, preset in PRESETS.items()
     ]
-    models = [{"name": name, **describe_model(name)} for name in bundled_models()]
-    return {"methods": methods, "presets": presets, "models": models}
 
 
 def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
     import rich.console
+
+    console = rich.console.Console(highlight=False)
+    _print(
+        console,
+        "Methods",
+        ["name", "scenes per image", "released weights", ""],
+        [
+            [
+                m["name"],
+                ("several" if m["stochastic"] else "one")
+                + ("" if m["max_context"] is None else f" ({m['max_context']} view)"),
+                ", ".join(f"import {name}" for name in m["importers"]) or "-",
+                m["summary"],
+            ]
+            for m in listing["methods"]
+        ],
+    )
+    _print(
+        console,
+        "Presets, for `unseen train`",
+        ["name", "method", "pixels", "steps", "weights", ""],
+        [
+            [
+                p["name"],
+                p["method"],
+                str(p["image_size"]),
+                _short(p["steps"]),
+                "bundled" if p["bundled"] else "to train",
+                p["description"],
+            ]
+            for p in listing["presets"]
+        ],
+    )
+    _print(
+        console,
+        "Bundled models, for `unseen sample --model`",
+        ["name", "method", "parameters", "MB", "trained for", "numbers"],
+        [
+            [
+                m["name"],
+                str(m["method"]),
+                _short(m["parameters"]),
+                f"{m['megabytes']:g}",
+                "?" if m["step"] is None else f"{_short(m['step'])} steps",
+                _numbers(m["metrics"]),
+            ]
+            for m in listing["models"]
+        ],
+    )
+    console.print("Released weights: unseen import SYSTEM FILE OUT.")
+
+
+def _print(console: Any, title: str, columns: list[str], rows: list[list[str]]) -> None:
+    import rich.box
     import rich.table
 
-    console = rich.console.Console()
-    for title, rows in listing.items():
-        table = rich.table.Table(title=title.capitalize(), title_justify="left")
-        for column in rows[0] if rows else ():
-            table.add_column(column.replace("_", " "))
-        for row in rows:
-            table.add_row(*(_text(value) for value in row.values()))
-        console.print(table if rows else f"{title.capitalize()}: none", highlight=False)
+    table = rich.table.Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for column in columns:
+        is_number = column in ("pixels", "steps", "parameters", "MB")
+        # Names stay whole: they are what one types.
+        table.add_column(
+            column,
+            justify="right" if is_number else "left",
+            no_wrap=column == "name" or is_number,
+        )
+    for row in rows:
+        table.add_row(*row)
+    console.print(table if rows else f"{title}: none")
 
 
-def _text(value: Any) -> str:
-    """A cell: numbers short, one line per entry of an object."""
-    if isinstance(value, dict):
-        return "\n".join(f"{name} {_text(entry)}" for name, entry in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _short(count: int) -> str:
+    """A large number with its unit: 7 M, 200 k."""
+    for unit, name in ((10**6, " M"), (10**3, " k")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return str(count)
+
+
+def _numbers(metrics: dict[str, Any]) -> str:
+    """What is measured in dB, one per line; `--json` has everything."""
+    return "\n".join(
+        f"{name.replace('psnr', 'PSNR').replace('_', ' ')} {value:.1f} dB"
+        for name, value in metrics.items()
+        if "psnr" in name
+    )
