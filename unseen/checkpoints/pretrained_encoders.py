@@ -1,7 +1,7 @@
 """Image encoders that were trained on ImageNet, as a start for training.
 
-ResNet-34 with torchvision's tensor names (timm has the same) for pixelNeRF, ViT-B/16 with
-timm's for VisionNeRF. The authors of both start from such weights; we ship none.
+ResNet-34 with torchvision's tensor names (timm has the same) for pixelNeRF, ViT-B/16
+with timm's for VisionNeRF. The authors of both start from such weights; we ship none.
 """
 
 from __future__ import annotations
