@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,6 +12,7 @@ from unseen.rendering.light_field import (
     light_field_distance,
     pencil_tangents,
     perpendicular,
+    render_sparsely,
 )
 
 HEIGHT = -0.7
@@ -90,3 +92,37 @@ def test_tangents_are_derivatives_of_coordinates() -> None:
         torch.testing.assert_close(moved[:, side], step)
         step = torch.func.jvp(plucker, (origins, directions), (0 * across, across))[1]
         torch.testing.assert_close(turned[:, side], step)
+
+
+def picture(size: tuple[int, int]) -> Tensor:
+    """Two views: a smooth disc on white, and noise in one corner."""
+    height, width = size
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij"
+    )
+    disc = torch.sigmoid(20 * (x.square() + y.square() - 0.3))
+    views = torch.stack([disc, torch.ones_like(disc)])
+    views = views[..., None].repeat(1, 1, 1, 3)
+    generator = torch.Generator().manual_seed(0)
+    views[1, :3, :3] = torch.rand(views[1, :3, :3].shape, generator=generator)
+    return views
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 31), (3, 4), (1, 5)])
+def test_sparse_frames_are_near_the_full_ones(size: tuple[int, int]) -> None:
+    full, asked = picture(size), []
+
+    def evaluate(index: Tensor) -> Tensor:
+        asked.append(index)
+        return full.reshape(-1, 3)[index]
+
+    sparse = render_sparsely(evaluate, 2, size, flat=0.01)
+    pixels = torch.cat(asked)
+    assert len(pixels.unique()) == len(pixels), "a pixel was evaluated twice"
+    if size[0] > 30:
+        assert (sparse - full).abs().max() < 0.01
+        assert len(pixels) < 0.7 * 2 * size[0] * size[1]
+        # Everything that is evaluated is exact, and noise is evaluated.
+        assert torch.equal(sparse[1, :3, :3], full[1, :3, :3])
+    exact = render_sparsely(evaluate, 2, size, flat=-1.0)
+    assert torch.equal(exact, full)

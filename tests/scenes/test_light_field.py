@@ -98,6 +98,10 @@ def test_rendering_equals_pixels_and_batches() -> None:
     rough = dataclasses.replace(scene, precision="bf16").render(cameras, SIZE).color
     assert not torch.equal(rough, frames)
     assert (rough - frames).square().mean() < 10**-4.5, "less than 45 dB"
+    frames = scene.render(cameras, (32, 32)).color
+    sparse = dataclasses.replace(scene, flat=0.1).render(cameras, (32, 32)).color
+    assert not torch.equal(sparse, frames)
+    torch.testing.assert_close(sparse, frames, atol=0.1, rtol=0)
 
 
 def test_frames_are_differentiable_where_the_weights_are() -> None:
@@ -175,7 +179,9 @@ def test_depth_of_a_learned_textured_plane() -> None:
 
 def test_scenes_reload_and_render_identically(tmp_path: Path) -> None:
     path = tmp_path / "scene.safetensors"
-    scene = make_scene(precision="bf16", with_depth=True, pixel_centers="integer")[1]
+    scene = make_scene(
+        precision="bf16", with_depth=True, pixel_centers="integer", flat=0.1
+    )[1]
     save_scene(scene, path)
     loaded, cameras = load_scene(path), make_cameras()
     expected, found = (s.render(cameras, SIZE) for s in (scene, loaded))

@@ -74,7 +74,11 @@ class LFNConfig:
     """Whether renderings have depth, which costs several times the colour."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of rendering; bf16 is faster, and off by less than what an 8-bit image shows."""
+    """Of rendering without gradients; bf16 is faster where the processor knows it."""
+
+    flat: float = 0.0
+    """Pixels between others that differ by at most as much (of 1) are interpolated
+    when rendering; 0 evaluates all."""
 
 
 class LFN(SceneMethod):
@@ -97,7 +101,7 @@ class LFN(SceneMethod):
         c = self.config
         box = object_box(cameras[:, 0])
         return LightFieldScene(
-            self.hyper(codes), box, c.pixel_centers, c.with_depth, c.precision
+            self.hyper(codes), box, c.pixel_centers, c.with_depth, c.precision, c.flat
         )
 
     def loss(self, example: Example, generator: torch.Generator) -> Losses:

@@ -9,8 +9,10 @@ NeurIPS 2021, section 3.3).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -64,3 +66,58 @@ def light_field_distance(
     energy = by_origin.square().sum(dim=(-1, -3))
     product = (by_origin * by_direction).sum(dim=(-1, -3))
     return (product + FLAT**2 * far) / (energy + FLAT**2)
+
+
+def render_sparsely(
+    evaluate: Callable[[Tensor], Tensor],
+    views: int,
+    size: tuple[int, int],
+    flat: float,
+) -> Float[Tensor, "view height width 3"]:
+    """Frames of which only the pixels that need it are evaluated.
+
+    `evaluate` maps flat indices (pixel) into frames (view height width) to colours
+    (pixel, 3). Every other pixel of every other row is evaluated first. Where these
+    differ by at most `flat` in every channel, over a neighbourhood of cells, what
+    lies between is interpolated; the rest is evaluated too. What is thinner than two
+    pixels, in the middle of nothing, can be missed.
+    """
+    height, width = size
+    index = torch.arange(views * height * width).reshape(views, height, width)
+    if min(size) < 3:
+        return evaluate(index.flatten()).reshape(views, height, width, 3)
+    coarse = evaluate(index[:, ::2, ::2].flatten())
+    coarse = coarse.reshape(views, (height + 1) // 2, (width + 1) // 2, 3)
+    coarse = coarse.movedim(-1, 1)
+    needed = _needed(coarse, size, flat)
+    whole = coarse.new_zeros(views, 3, height, width)
+    known = (height - 1) // 2 * 2 + 1, (width - 1) // 2 * 2 + 1
+    whole[..., : known[0], : known[1]] = functional.interpolate(
+        coarse, known, mode="bilinear", align_corners=True
+    )
+    frames = whole.movedim(1, -1).contiguous()
+    chosen = index.to(needed.device)[needed]
+    frames.view(-1, 3)[chosen] = evaluate(chosen)
+    return frames
+
+
+def _needed(
+    coarse: Float[Tensor, "view 3 coarse_height coarse_width"],
+    size: tuple[int, int],
+    flat: float,
+) -> Bool[Tensor, "view height width"]:
+    """Pixels off the coarse grid, and next to cells whose corners differ."""
+    height, width = size
+    highest = functional.max_pool2d(coarse, 2, stride=1)
+    lowest = -functional.max_pool2d(-coarse, 2, stride=1)
+    rough = ((highest - lowest).amax(dim=1, keepdim=True) > flat).float()
+    rough = functional.max_pool2d(rough, 3, stride=1, padding=1)[:, 0] > 0
+    rows = torch.arange(height, device=coarse.device) // 2
+    columns = torch.arange(width, device=coarse.device) // 2
+    needed = rough[:, rows.clamp(max=rough.shape[1] - 1)]
+    needed = needed[:, :, columns.clamp(max=rough.shape[2] - 1)]
+    # There is no coarse pixel beyond the last row and column of an even size.
+    needed[:, (height - 1) // 2 * 2 + 1 :] = True
+    needed[:, :, (width - 1) // 2 * 2 + 1 :] = True
+    needed[:, ::2, ::2] = False
+    return needed

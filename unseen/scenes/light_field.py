@@ -18,6 +18,7 @@ from unseen.rendering.light_field import (
     light_field_distance,
     pencil_tangents,
     perpendicular,
+    render_sparsely,
 )
 from unseen.rendering.rendering import Rendering
 from unseen.scenes.scene import PixelRendering, Scene
@@ -37,7 +38,9 @@ class LightFieldScene(Scene):
     returns colours as the network has them; `render` clamps them to [0, 1].
 
     Without gradients `render` takes the fast path (`PreparedMLP`); `precision`
-    "bf16" lets it compute the hidden layers in bfloat16.
+    "bf16" lets it compute the hidden layers in bfloat16. With `flat` above 0, pixels
+    between others that differ by at most as much are interpolated
+    (`render_sparsely`).
     """
 
     field: PredictedMLP
@@ -45,6 +48,7 @@ class LightFieldScene(Scene):
     pixel_centers: PixelCenters = "half"
     with_depth: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
+    flat: float = 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,23 +81,34 @@ class LightFieldScene(Scene):
 
     def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
         """See `Scene.render`."""
-        pixels = torch.arange(size[0] * size[1], device=cameras.device)
-        pixels = pixels.expand(*cameras.shape, -1)
         if torch.is_grad_enabled() and self.field.requires_grad:
+            pixels = torch.arange(size[0] * size[1], device=cameras.device)
+            pixels = pixels.expand(*cameras.shape, -1)
             color = self.render_pixels(cameras, size, pixels).color
+            color = color.unflatten(-2, size).clamp(0, 1)
+        elif self.shape:
+            each = zip(self.prepared, cameras, strict=True)
+            color = torch.stack([self._frames(mlp, c, size) for mlp, c in each])
         else:
-            coordinates = plucker(*self._rays(cameras, size, pixels))
-            flat = coordinates.flatten(len(self.shape), -2)
-            if self.shape:
-                fast = [mlp(x) for mlp, x in zip(self.prepared, flat, strict=True)]
-                color = torch.stack(fast)
-            else:
-                color = self.prepared[0](flat)
-            color = (0.5 * (color + 1)).reshape(*pixels.shape, 3)
-        return Rendering(
-            color.clamp(0, 1).movedim(-1, -2).unflatten(-1, size),
-            self.depth_map(cameras, size) if self.with_depth else None,
-        )
+            color = self._frames(self.prepared[0], cameras, size)
+        depth = self.depth_map(cameras, size) if self.with_depth else None
+        return Rendering(color.movedim(-1, -3), depth)
+
+    def _frames(
+        self, mlp: PreparedMLP, cameras: Cameras, size: tuple[int, int]
+    ) -> Float[Tensor, "view height width 3"]:
+        """Frames of one scene, fast and without gradients."""
+        pixels = torch.arange(size[0] * size[1], device=cameras.device)
+        rays = self._rays(cameras, size, pixels.expand(*cameras.shape, -1))
+        coordinates = plucker(*rays).flatten(0, 1)
+        if self.flat:
+            return render_sparsely(
+                lambda index: _color(mlp(coordinates[index])),
+                len(cameras),
+                size,
+                self.flat,
+            )
+        return _color(mlp(coordinates)).reshape(len(cameras), *size, 3)
 
     @functools.cached_property
     def prepared(self) -> list[PreparedMLP]:
@@ -153,6 +168,7 @@ class LightFieldScene(Scene):
             "pixel_centers": self.pixel_centers,
             "with_depth": self.with_depth,
             "precision": self.precision,
+            "flat": self.flat,
         }
 
     @classmethod
@@ -161,3 +177,8 @@ class LightFieldScene(Scene):
     ) -> LightFieldScene:
         field = PredictedMLP.from_tensors(tensors, plain_last=True)
         return cls(field, tensors["box"].reshape(*field.shape, 2, 3), **config)
+
+
+def _color(signed: Float[Tensor, "point 3"]) -> Float[Tensor, "point 3"]:
+    """Colours in [-1, 1] to [0, 1], clamped; in place."""
+    return signed.add_(1).mul_(0.5).clamp_(0, 1)
