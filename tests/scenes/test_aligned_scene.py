@@ -135,6 +135,7 @@ def test_skipping_asks_the_network_less() -> None:
             hook.remove()
         if name == "empty":
             assert torch.equal(rendered.color, torch.ones_like(rendered.color))
+            assert rendered.depth is not None
             torch.testing.assert_close(rendered.depth[0, 0, 0], camera.far[0])
     sampling = scene.sampling
     search = 2 * 5 * 5 * sampling.num_coarse
@@ -307,6 +308,7 @@ def test_fog_of_known_density() -> None:
             # Light before the first sample is not accounted for, as in the papers.
             first = 0.5 / scene.sampling.num_coarse
             opacity = 1 - torch.exp(-0.8 * scale * (1 - first) * span)
+            assert r.opacity is not None and r.depth is not None
             torch.testing.assert_close(r.opacity[0, 0], opacity[0], rtol=0.02, atol=0)
             # Red fog before white.
             expected = torch.stack([torch.ones(()), 1 - r.opacity[0, 0, 0]])

@@ -221,7 +221,6 @@ def render_views(
 
 
 def nearest_directions(wanted: Cameras, among: Cameras) -> Int[Tensor, "wanted"]:
-    """For each camera (wanted,), which of `among` (view,) looks most its way."""
     """For each camera (wanted,), the one of `among` (view,) that looks most its way."""
     forward = wanted.extrinsics[:, :3, 2] @ among.extrinsics[:, :3, 2].T
     return forward.argmax(dim=1)

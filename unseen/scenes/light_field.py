@@ -87,8 +87,8 @@ class LightFieldScene(Scene):
             color = self.render_pixels(cameras, size, pixels).color
             color = color.unflatten(-2, size).clamp(0, 1)
         elif self.shape:
-            each = zip(self.prepared, cameras, strict=True)
-            color = torch.stack([self._frames(mlp, c, size) for mlp, c in each])
+            each = enumerate(self.prepared)
+            color = torch.stack([self._frames(m, cameras[i], size) for i, m in each])
         else:
             color = self._frames(self.prepared[0], cameras, size)
         depth = self.depth_map(cameras, size) if self.with_depth else None
