@@ -122,7 +122,8 @@ class Benchmark:
     ) -> tuple[float, float]:
         """The fastest of some calls of each, taken in turns after a warm-up."""
         times: tuple[list[float], list[float]] = ([], [])
-        fast(), slow()
+        fast()
+        slow()
         for _ in range(self.repeats):
             times[0].append(_time(fast, self.device))
             times[1].append(_time(slow, self.device))
