@@ -187,7 +187,9 @@ def test_editing_moves_one_code_only() -> None:
     reshaped = first.edited(shape_of=second)
     assert torch.equal(reshaped.shapes, second.shapes)
     assert torch.equal(reshaped.textures, first.textures)
-    assert (reshaped.render(cameras, SIZE).depth - before.depth).abs().max() > 0.05
+    depth = reshaped.render(cameras, SIZE).depth
+    assert depth is not None and before.depth is not None
+    assert (depth - before.depth).abs().max() > 0.05
     half = first.edited(second, second, amount=0.5)
     torch.testing.assert_close(half.shapes, 0.5 * (first.shapes + second.shapes))
     assert torch.equal(first.edited().shapes, first.shapes)
@@ -221,13 +223,14 @@ def test_batches_are_single_scenes() -> None:
     pixels = torch.arange(0, 480, 37).expand(2, 2, -1)
     several = batch.render_pixels(cameras.expand(2, 2), SIZE, pixels)
     points = torch.rand(2, 7, 3)
+    assert several.depth is not None
     density, color = batch.evaluate(points)
     assert color.min() >= 0 and color.max() <= 1
     for i in range(2):
         assert torch.equal(batch[i].render(cameras, SIZE).color, both[i])
         one = batch[i].render_pixels(cameras, SIZE, pixels[i])
         torch.testing.assert_close(one.color, several.color[i], rtol=0, atol=1e-4)
-        assert several.depth is not None
+        assert one.depth is not None
         torch.testing.assert_close(one.depth, several.depth[i], rtol=0, atol=1e-3)
         single, _ = batch[i].evaluate(points[i])
         torch.testing.assert_close(single, density[i], rtol=1e-3, atol=1e-4)

@@ -9,7 +9,7 @@ the camera's pose where that is not known (section 3.3).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -153,8 +153,7 @@ class CodeNeRF(SceneMethod):
         self, views: Views, generator: torch.Generator
     ) -> Int[Tensor, "batch view ray"]:
         """Pixels to supervise, as flat indices; distinct in each view."""
-        batch, view = views.shape
-        height, width = views.size
+        (batch, view), (height, width) = views.shape, views.size
         rows, columns = self._region(views.size)
         count = self.config.rays or rows * columns
         inner = random_pixels((rows, columns), batch * view, count, generator)
@@ -200,40 +199,18 @@ class CodeNeRF(SceneMethod):
         repeats = 1 if starts is None else starts.shape[1]
         index = torch.arange(len(seeds), device=context.images.device)
         index = index.repeat_interleave(repeats)
-        views = context[index]
         base = None if starts is None else starts.flatten(0, 1)
-        latest: list[CodedFieldScene] = []
 
-        def loss(
-            codes: dict[str, Tensor], generators: Sequence[torch.Generator]
-        ) -> Float[Tensor, "batch"]:
-            frames = placed(c.pose, views, base, codes.get("pose"))
-            scene = self._scene(codes["shape"], codes["texture"], frames)
-            latest[:] = [scene]
-            return self._fit_error(scene, views, generators)
-
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int, scene: CodedFieldScene) -> None:
             if on_step is not None:
-                found = latest[0][::repeats]
-                on_step(done, total, _detached(found))
+                on_step(done, total, scene[::repeats])
 
-        start = self._start(len(index), views)
-        if base is not None:
-            start["pose"] = torch.zeros_like(base)
+        fit = dataclasses.replace(c.fit, num_steps=steps)
+        several = [seeds[int(i)] for i in index]
         with evaluating(self):
-            fitted = fit_codes(
-                start,
-                loss,
-                dataclasses.replace(c.fit, num_steps=steps),
-                [seeds[int(i)] for i in index],
-                prior=self._prior,
-                rates={"pose": c.pose.rate},
-                on_step=report,
-            )
-            frames = placed(c.pose, views, base, fitted.codes.get("pose"))
-            scene = self._scene(fitted.codes["shape"], fitted.codes["texture"], frames)
+            scene, losses = self._fit(context[index], base, several, fit, report)
         # Single losses are noisy: they are of random pixels.
-        final = fitted.losses[-10:].mean(dim=0).reshape(len(seeds), repeats)
+        final = losses[-10:].mean(dim=0).reshape(len(seeds), repeats)
         best = final.argmin(dim=1) + repeats * torch.arange(len(seeds)).to(final.device)
         return dataclasses.replace(
             scene,
@@ -241,6 +218,44 @@ class CodeNeRF(SceneMethod):
             textures=scene.textures[best],
             frames=scene.frames[best],
         )
+
+    def _fit(
+        self,
+        views: Views,
+        base: Float[Tensor, "batch parameter"] | None,
+        seeds: Sequence[int],
+        config: FitConfig,
+        report: Callable[[int, int, CodedFieldScene], None],
+    ) -> tuple[CodedFieldScene, Float[Tensor, "step batch"]]:
+        """The scenes that fit views best, and their losses on the way.
+
+        `base` is where the pose's parameters start, where they are fitted.
+        """
+        latest: list[dict[str, Tensor]] = []
+
+        def scene_of(codes: dict[str, Tensor]) -> CodedFieldScene:
+            frames = placed(self.config.pose, views, base, codes.get("pose"))
+            return self._scene(codes["shape"], codes["texture"], frames)
+
+        def loss(
+            codes: dict[str, Tensor], generators: Sequence[torch.Generator]
+        ) -> Float[Tensor, "batch"]:
+            latest[:] = [{name: x.detach().clone() for name, x in codes.items()}]
+            return self._fit_error(scene_of(codes), views, generators)
+
+        start = self._start(len(seeds), views)
+        if base is not None:
+            start["pose"] = torch.zeros_like(base)
+        fitted = fit_codes(
+            start,
+            loss,
+            config,
+            seeds,
+            prior=self._prior,
+            rates={"pose": self.config.pose.rate},
+            on_step=lambda done, total: report(done, total, scene_of(latest[0])),
+        )
+        return scene_of(fitted.codes), fitted.losses
 
     def _start(self, batch: int, views: Views) -> dict[str, Tensor]:
         """The mean codes of the training objects."""
@@ -265,12 +280,11 @@ class CodeNeRF(SceneMethod):
         device = views.images.device
         size, count = views.size, self.config.fit.rays
         pixels = draw_pixels(size, views.shape[1], count, generators, device)
+        near, far = views.cameras.near, views.cameras.far
         positions = torch.stack(
             [
-                scene.sampling.positions(near, far, generator)
-                for near, far, generator in zip(
-                    views.cameras.near, views.cameras.far, generators, strict=True
-                )
+                scene.sampling.positions(near[i], far[i], generator)
+                for i, generator in enumerate(generators)
             ]
         )
         rendered = scene.render_samples(views.cameras, size, pixels, positions)
@@ -284,12 +298,3 @@ def _squared_errors(
     index = pixels[:, :, None].expand(-1, -1, 3, -1)
     truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
     return (rendered.extras["linear"] - truth).square().mean(dim=(1, 2, 3))
-
-
-def _detached(scene: CodedFieldScene) -> CodedFieldScene:
-    return dataclasses.replace(
-        scene,
-        shapes=scene.shapes.detach(),
-        textures=scene.textures.detach(),
-        frames=scene.frames.detach(),
-    )

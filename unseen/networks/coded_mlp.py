@@ -166,8 +166,8 @@ def _folded(
     code_in: nn.ModuleList, layers: nn.ModuleList, code: Tensor
 ) -> tuple[Layer, ...]:
     """Layers whose codes are part of their biases: W (y + z) + b = W y + (W z + b)."""
-    pairs = zip(code_in, layers, strict=True)
-    return tuple(
-        (layer.weight, layer(functional.relu(z(code))))  # type: ignore[misc]
-        for z, layer in pairs
-    )
+    folded = []
+    for z, layer in zip(code_in, layers, strict=True):
+        assert isinstance(layer, nn.Linear)
+        folded.append((layer.weight, layer(functional.relu(z(code)))))
+    return tuple(folded)
