@@ -21,6 +21,7 @@ from unseen.checkpoints.model_folder import load_model
 from unseen.cli.main import main
 from unseen.encoders.pixel_aligned import PixelAlignedSceneModel
 from unseen.methods.dfm import DFM
+from unseen.methods.method import Method
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_options_reach_the_importers_that_take_them(
 ) -> None:
     asked: list[dict] = []
 
-    def read(path: Path, **options: object) -> DFM:
+    def read(path: Path, **options: object) -> Method:
         asked.append({"path": path, **options})
         return importers.IMPORTERS["dfm"].read(path)
 
