@@ -205,6 +205,8 @@ def test_a_part_of_the_frustum_is_enough_and_depth_counts() -> None:
     intrinsics = torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]).expand(2, 3, 3)
     far = Cameras(poses, intrinsics, torch.full((2,), 0.1), torch.full((2,), 3.0))
     check_views(views_of(far))
-    close = dataclasses.replace(far, far=torch.full((2,), 0.9))
-    with pytest.raises(UserError, match="sees nothing"):
-        check_views(views_of(close))
+    # What one of them sees beyond its far bound does not count either.
+    for bound in ([0.9, 0.9], [0.9, 3.0], [3.0, 0.9]):
+        close = dataclasses.replace(far, far=torch.tensor(bound))
+        with pytest.raises(UserError, match="sees nothing"):
+            check_views(views_of(close))

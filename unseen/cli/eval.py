@@ -88,7 +88,7 @@ class Eval:
             result["numbers"] = _as_json(numbers)
         if training:
             novel = self._measure_novel_views(method, options, side, training)
-            self._print_novel_views(novel)
+            self._print_novel_views(novel, type(method).__name__)
             result["novel_views"] = _as_json(novel)
         result["seconds"] = round(time.monotonic() - started, 1)
         if self.out is not None:
@@ -191,17 +191,18 @@ class Eval:
             )
         rich.print(table)
 
-    def _print_novel_views(self, numbers: dict[str, NovelNumbers]) -> None:
+    def _print_novel_views(self, numbers: dict[str, NovelNumbers], method: str) -> None:
         import rich
         from rich.table import Table
 
-        table = Table(title="Novel views of held-out objects: PSNR in dB, SSIM")
-        table.add_column("")
+        title = f"{self.model}: novel views of held-out objects (PSNR in dB, SSIM)"
+        table = Table(title=title)
+        table.add_column("", no_wrap=True)
         for name, found in numbers.items():
-            label = f"{name}\n{found.objects} objects, {found.views} views"
+            label = f"{name}\n{found.objects} objects\n{found.views} views"
             table.add_column(label, justify="right")
         for name, label in (
-            ("method", self.model),
+            ("method", method),
             ("mean_image", "mean training image"),
             ("nearest_view", "nearest training object"),
         ):
