@@ -2,13 +2,13 @@
 
     python -m benchmarks.pixelnerf [MODEL] [--threads 1]
 
-The field has the paper's size. So that space is as empty as a trained field leaves it, it
-is a thin field inside of the large one, all other weights zero: it computes what the thin
-one does at the full cost. The thin field is that of a trained model (a folder of `unseen
-train pixelnerf-small`), or else one that is fitted here, in some seconds, to the inside
-and the colours of a chair. Seconds are those of the processor, so that other work on the
-machine does not count for much; compare ratios. Every ray costs the plain path the same,
-so it is timed on a few of them.
+The field has the paper's size. So that space is as empty as a trained field leaves it,
+it is a thin field inside of the large one, all other weights zero: it computes what the
+thin one does at the full cost. The thin field is that of a trained model (a folder of
+`unseen train pixelnerf-small`), or else one that is fitted here, in some seconds, to the
+inside and the colours of a chair. Seconds are those of the processor, so that other work
+on the machine does not count for much; compare ratios. Every ray costs the plain path
+the same, so it is timed on a few of them.
 """
 
 from __future__ import annotations
