@@ -9,10 +9,6 @@ thin one does at the full cost. The thin field is that of a trained model (a fol
 the inside and the colours of a chair. Seconds are those of the processor, so that other
 work on the machine does not count for much; compare ratios. Every ray costs the plain
 path the same, so it is timed on a few of them.
-`unseen train pixelnerf-small`), or else one that is fitted here, in some seconds, to the
-inside and the colours of a chair. Seconds are those of the processor, so that other work
-on the machine does not count for much; compare ratios. Every ray costs the plain path
-the same, so it is timed on a few of them.
 """
 
 from __future__ import annotations

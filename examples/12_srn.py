@@ -3,9 +3,9 @@
     python 12_srn.py [STEPS]
 
 The default of 20 steps shows the moving parts and learns next to nothing; give some
-thousands to see shapes. For real runs there is `unseen train srn-small`. Writes srn.png:
-an object that was not trained on, of which the first view was given; below it the
-reconstruction, and where its rays ended.
+thousands to see shapes. For real runs there is `unseen train srn-small`. Writes
+srn.png: an object that was not trained on, of which the first view was given; below
+it the reconstruction, and where its rays ended.
 """
 
 import dataclasses
@@ -67,6 +67,7 @@ scene = method.sample_scene(context, seeds=[0], options=options)[0]
 rendered = scene.render(truth.cameras, (SIZE, SIZE))
 
 near, far = truth.cameras.near.min(), truth.cameras.far.max()
+assert rendered.depth is not None  # A ray marcher knows where its rays ended.
 depth = colorize(((far - rendered.depth) / (far - near)).clamp(0, 1))
 rows = [torch.cat([*row], dim=-1) for row in (truth.images, rendered.color, depth)]
 picture = to_bytes(torch.cat(rows, dim=-2)).permute(1, 2, 0).numpy()

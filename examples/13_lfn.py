@@ -3,9 +3,9 @@
     python 13_lfn.py [STEPS]
 
 The default of 20 steps shows the moving parts and learns next to nothing; give some
-thousands to see shapes. For real runs there is `unseen train lfn-small`. Writes lfn.png:
-an object that was not trained on, of which the first view was given; below it the
-reconstruction, and the depth that the derivatives of the light field tell.
+thousands to see shapes. For real runs there is `unseen train lfn-small`. Writes
+lfn.png: an object that was not trained on, of which the first view was given; below
+it the reconstruction, and the depth that the derivatives of the light field tell.
 """
 
 import dataclasses

@@ -124,8 +124,6 @@ class Flat(Sky):
         self.level = level
 
     def sample_scene(self, context, seeds, cameras=None, options=None, on_step=None):
-        assert cameras is not None
-        assert len(seeds) == 1 and cameras.shape[0] == 1
         assert cameras is not None and len(seeds) == cameras.shape[0] == 1
         return [FlatScene(torch.full((3,), self.level / 255))]
 

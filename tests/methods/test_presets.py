@@ -47,48 +47,6 @@ def affordable(config: Any) -> Any:
     if isinstance(config, PixelNeRFConfig | VisionNeRFConfig):
         return affordable_aligned(config)
     assert isinstance(config, DFMConfig)
-from unseen.methods.pixelnerf import PixelNeRFConfig
-from unseen.methods.registry import PRESETS, build_method
-from unseen.methods.visionnerf import VisionNeRFConfig
-from unseen.networks.vision_transformer import VisionTransformerConfig
-
-
-def affordable(config):
-    """The same settings with thinner layers, fewer blocks, steps and pixels."""
-    if isinstance(config, PixelNeRFConfig | VisionNeRFConfig):
-        return affordable_aligned(config)
-    return affordable_dfm(config)
-
-
-def affordable_aligned(
-    config: PixelNeRFConfig | VisionNeRFConfig,
-) -> PixelNeRFConfig | VisionNeRFConfig:
-    fine = min(config.sampling.num_depth, 2)
-    config = dataclasses.replace(
-        config,
-        width=16,
-        image_size=16,
-        rays=32,
-        sampling=dataclasses.replace(
-            config.sampling, num_coarse=8, num_fine=4, num_depth=fine
-        ),
-    )
-    if isinstance(config, PixelNeRFConfig):
-        encoder = dataclasses.replace(config.encoder, width=4, blocks=(1, 1, 1))
-        return dataclasses.replace(config, encoder=encoder)
-    encoder = dataclasses.replace(
-        config.encoder,
-        transformer=VisionTransformerConfig(16, patch=4, width=16, depth=4, heads=2),
-        taps=(0, 1, 2, 3),
-        levels=(4, 4, 8, 8),
-        fusion=8,
-        stem=4,
-        features=16,
-    )
-    return dataclasses.replace(config, encoder=encoder)
-
-
-def affordable_dfm(config: DFMConfig) -> DFMConfig:
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
     if not isinstance(config.scene, PixelAlignedConfig):
