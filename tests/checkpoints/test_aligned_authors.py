@@ -180,7 +180,11 @@ DAMAGES: list[tuple[str, Callable[[dict[str, Tensor]], object], str]] = [
         lambda d: d.update({"net_fine.input_layer.weight": torch.zeros(16, 9)}),
         "lacks|unknown",
     ),
-    ("visionnerf", lambda d: d["net_fine.output_layer.bias"].fill_(1e39), "finite"),
+    (
+        "visionnerf",
+        lambda d: d["net_fine.output_layer.bias"].fill_(torch.inf),
+        "finite",
+    ),
 ]
 
 

@@ -89,7 +89,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no file"):
         start_encoder(method, str(tmp_path / "missing.pth"))
     torch.save([1], tmp_path / "list.pth")
-    with pytest.raises(UserError, match="no weights of an image encoder"):
+    with pytest.raises(UserError, match="the weights of an image encoder"):
         start_encoder(method, str(tmp_path / "list.pth"))
     weights = resnet_weights(method)
     weights["conv1.weight"] = torch.zeros(64, 3, 7, 7)

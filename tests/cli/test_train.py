@@ -296,5 +296,5 @@ def test_models_lists_methods_and_presets(
     rows = {line.split()[0]: line for line in lines if line.strip()}
     assert "import dfm" in rows["DFM"] and "one" in rows["Sky"].split()
     assert "to train" in rows["dfm-re10k-128"]
-    assert sum("objects-64" in line and "bundled" in line for line in lines) == 1
+    assert sum("vehicles-64" in line and "bundled" in line for line in lines) == 1
     assert max(len(line.rstrip()) for line in lines) <= 80
