@@ -60,6 +60,7 @@ class ENR(SceneMethod):
     stochastic: ClassVar[bool] = False
     """There is one scene for an image, whatever the seed."""
     max_context: ClassVar[int | None] = 1
+    sample_options: ClassVar[frozenset[str]] = frozenset()
     """Images that a scene is inferred from, at most."""
 
     def __init__(self, config: ENRConfig) -> None:
