@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.sampling import Benchmark
+from benchmarks.systems import Benchmark as Systems
 
 if __name__ == "__main__":
     Benchmark().run()
+    Systems().run()
