@@ -2,7 +2,7 @@
 
     python 15_enr.py [STEPS]
 
-The default of 20 steps shows the moving parts; give 1000 to see the object turn. Writes
+The default of 10 steps shows the moving parts; give 1000 to see the object turn. Writes
 enr.png: views of an object, of which the first was given, above what is drawn there.
 """
 
@@ -18,7 +18,7 @@ from unseen.geometry.views import Example, Views
 from unseen.methods.enr import ENR, ENRConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 SIZE, BATCH, OBJECTS = 32, 4, 16
 
 # Sixteen crates, eight views of each, all at one field of view: the method knows no

@@ -50,11 +50,13 @@ class CodedFieldScene(FieldScene):
         return tuple(self.shapes.shape[:-1])
 
     def __getitem__(self, index: int | slice) -> CodedFieldScene:
+        # Copies, because where a tensor lies in memory may change the last bits of a
+        # product, and a scene shall render alike before and after it was saved.
         return dataclasses.replace(
             self,
-            shapes=self.shapes[index],
-            textures=self.textures[index],
-            frames=self.frames[index],
+            shapes=self.shapes[index].clone(),
+            textures=self.textures[index].clone(),
+            frames=self.frames[index].clone(),
         )
 
     def edited(
@@ -171,8 +173,8 @@ class CodedFieldScene(FieldScene):
     def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
         """See `Scene.render`. Without gradients; `render_plain` is the slow twin.
 
-        Samples in empty space are skipped, rays end where no light passes, and only
-        samples that are seen get a colour.
+        Rays end where next to no light passes, and only samples that are seen get a
+        colour; `CodedSampling.empty_space` may skip further ones.
         """
         if self.shape:
             return stack_renderings(
@@ -195,8 +197,10 @@ class CodedFieldScene(FieldScene):
         samples = self.sampling.samples(camera, size, pixels, positions)
         # Points alone are small: four times as many as the network takes at once.
         rays = max(1, 4 * self.sampling.max_points // positions.shape[-1])
+        search = self.sampling.empty_space == "search"
+        occupancy = self._occupancy if search else None
         pieces = [
-            march(self._folded, self._occupancy, self.sampling, part)
+            march(self._folded, occupancy, self.sampling, part)
             for part in samples.split(rays)
         ]
         colors, weights = zip(*pieces, strict=True)
@@ -251,6 +255,8 @@ class CodedFieldScene(FieldScene):
     def from_state(
         cls, tensors: dict[str, Tensor], config: dict[str, Any]
     ) -> CodedFieldScene:
+        # Tensors of a file lie anywhere in memory: see `__getitem__`.
+        tensors = {name: value.clone() for name, value in tensors.items()}
         settings = from_json(CodedMLPConfig, config["network"], "its network")
         with torch.device("meta"):
             network = CodedMLP(settings)

@@ -37,14 +37,14 @@ def find_matter(
 
 def march(
     network: FoldedMLP,
-    occupancy: Occupancy,
+    occupancy: Occupancy | None,
     sampling: CodedSampling,
     samples: Samples,
 ) -> tuple[Float[Tensor, "ray 3"], Float[Tensor, "ray sample"]]:
     """Composited colours (on nothing) of rays, and the weights of their samples.
 
-    Samples in empty cells are skipped, rays end where next to no light passes, and
-    only samples that are seen get a colour.
+    Rays end where next to no light passes, and only samples that are seen get a colour.
+    With an `occupancy`, samples in empty cells are skipped.
     """
     points = samples.points()
     kept = sampling.matter(occupancy, points)

@@ -109,6 +109,11 @@ class CodedSampling:
     precision: Literal["fp32", "bf16"] = "fp32"
     """What the network computes in."""
 
+    empty_space: Literal["evaluate", "search"] = "evaluate"
+    """Whether pictures get the density of every sample, or first search a grid of 64
+    cells along each axis for empty space and skip that: faster, but matter that is
+    thinner than a cell and its neighbours may be overlooked."""
+
     margin: float = 1.5
     """Half-width, in extents of the object, of the cube in which empty space is
     looked for; samples outside of it are always evaluated."""
@@ -178,9 +183,11 @@ class CodedSampling:
         return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
     def matter(
-        self, occupancy: Occupancy, points: Float[Tensor, "ray sample 3"]
+        self, occupancy: Occupancy | None, points: Float[Tensor, "ray sample 3"]
     ) -> Bool[Tensor, "ray sample"]:
-        """Which samples may be seen."""
+        """Which samples may be seen: all, where nothing is known of empty space."""
+        if occupancy is None:
+            return points.new_ones(points.shape[:-1], dtype=torch.bool)
         low, high = occupancy.box
         outside = ((points < low) | (points > high)).any(dim=-1)
         kept = occupancy.holds(points) | outside

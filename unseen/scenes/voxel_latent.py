@@ -146,6 +146,9 @@ class VoxelLatentScene(Scene):
     def from_state(
         cls, tensors: dict[str, Tensor], config: dict[str, Any]
     ) -> VoxelLatentScene:
+        # Where a tensor lies in memory may change the last bits of a product: as
+        # copies they lie as they did before they were saved.
+        tensors = {name: value.clone() for name, value in tensors.items()}
         names = ("extrinsics", "intrinsics", "near", "far")
         cameras = Cameras(*(tensors[name] for name in names))
         network = from_json(
