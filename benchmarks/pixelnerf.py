@@ -5,10 +5,10 @@
 The field has the paper's size. So that space is as empty as a trained field leaves it,
 it is a thin field inside of the large one, all other weights zero: it computes what the
 thin one does at the full cost. The thin field is that of a trained model (a folder of
-`unseen train pixelnerf-small`), or else one that is fitted here, in some seconds, to the
-inside and the colours of a chair. Seconds are those of the processor, so that other work
-on the machine does not count for much; compare ratios. Every ray costs the plain path
-the same, so it is timed on a few of them.
+`unseen train pixelnerf-small`), or else one that is fitted here, in some seconds, to
+the inside and the colours of a chair. Seconds are those of the processor, so that
+other work on the machine does not count for much; compare ratios. Every ray costs the
+plain path the same, so it is timed on a few of them.
 """
 
 from __future__ import annotations
@@ -101,12 +101,14 @@ class Benchmark:
         def add(what: str, sparse: SparseRendering) -> None:
             scene = dataclasses.replace(thin, sparse=sparse)
             asked = count_samples(scene)
-            color = scene.render(camera, size).color
+            found = [scene.render(camera, size).color]
             seconds = 0.0
             if not self.thin_only:
                 whole = dataclasses.replace(large, sparse=sparse)
-                seconds = _seconds(lambda: whole.render(camera, size))
-                color = whole.render(camera, size).color if self.frame < 64 else color
+                seconds = _seconds(
+                    lambda: found.append(whole.render(camera, size).color)
+                )
+            color = found[-1]
             error = (color - truth).square().mean()
             faster = plain / seconds if seconds else math.nan
             psnr = -10 * error.log10()
@@ -163,16 +165,20 @@ def fitted_scene() -> AlignedRadianceScene:
     images = torch.zeros(1, 3, 2 * MAP, 2 * MAP)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        networks = [AlignedMLP(THIN) for _ in range(2)]
+        coarse, fine = AlignedMLP(THIN), AlignedMLP(THIN)
     scene = AlignedRadianceScene(
         SourceViews(maps, images, source),
-        *networks,
+        coarse,
+        fine,
         AlignedReading(),
         CoarseFineSampling(),
         torch.ones(3),
     )
-    for network in networks:
-        fit(dataclasses.replace(scene[None], fine_network=network), generator)
+    batch = dataclasses.replace(
+        scene, sources=SourceViews(maps[None], images[None], source[None])
+    )
+    for network in (coarse, fine):
+        fit(dataclasses.replace(batch, fine_network=network), generator)
     return scene
 
 

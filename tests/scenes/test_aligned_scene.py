@@ -137,7 +137,8 @@ def test_skipping_asks_the_network_less() -> None:
             assert torch.equal(rendered.color, torch.ones_like(rendered.color))
             torch.testing.assert_close(rendered.depth[0, 0, 0], camera.far[0])
     sampling = scene.sampling
-    search = 2 * 5 * 5 * sampling.num_coarse
+    # Every second row and column, each bin by one of the networks.
+    search = 8 * 8 * sampling.num_coarse
     assert counts["empty"] == search
     everything = 16 * 16 * (sampling.num_coarse + sampling.num_samples)
     assert search < counts["wall"] < everything
@@ -301,6 +302,7 @@ def test_fog_of_known_density() -> None:
             camera = cameras(1, 0.4)[None]
             pixels = torch.tensor([[[0]]])
             r = scene.render_pixels(camera, (2, 2), pixels)
+            assert r.depth is not None and r.opacity is not None
             rays = scene.reading.camera_rays(camera, (2, 2), pixels)
             scale = rays.directions.norm() if density_unit else 1.0
             span = camera.far - camera.near
@@ -311,7 +313,7 @@ def test_fog_of_known_density() -> None:
             # Red fog before white.
             expected = torch.stack([torch.ones(()), 1 - r.opacity[0, 0, 0]])
             torch.testing.assert_close(r.color[0, 0, 0, :2], expected)
-            assert camera.near[0, 0] < 1.6 and r.depth < camera.far[0, 0]
+            assert (camera.near < r.depth[0]).all() and (r.depth[0] < camera.far).all()
 
 
 @torch.no_grad()

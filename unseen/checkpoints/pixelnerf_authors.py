@@ -139,8 +139,10 @@ def convert(
             if name not in biases:
                 # Then it is reported as missing.
                 result.pop(name, None)
-            elif name in result and result[name].shape == biases[name].shape:
-                result[name] = result[name] + biases[name]
+            elif name in result:
+                same = result[name].shape == biases[name].shape
+                # One of another shape is reported as such.
+                result[name] = result[name] + biases[name] if same else biases[name]
     return result
 
 
