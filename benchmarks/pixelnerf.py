@@ -6,9 +6,9 @@ The field has the paper's size. So that space is as empty as a trained field lea
 it is a thin field inside of the large one, all other weights zero: it computes what the
 thin one does at the full cost. The thin field is that of a trained model (a folder of
 `unseen train pixelnerf-small`), or else one that is fitted here, in some seconds, to
-the inside and the colours of a chair. Seconds are those of the processor, so that other
-work on the machine does not count for much; compare ratios. Every ray costs the plain
-path the same, so it is timed on a few of them.
+the inside and the colours of a chair. Seconds are those of the processor, so that
+other work on the machine does not count for much; compare ratios. Every ray costs the
+plain path the same, so it is timed on a few of them.
 """
 
 from __future__ import annotations
@@ -101,12 +101,14 @@ class Benchmark:
         def add(what: str, sparse: SparseRendering) -> None:
             scene = dataclasses.replace(thin, sparse=sparse)
             asked = count_samples(scene)
-            color = scene.render(camera, size).color
+            found = [scene.render(camera, size).color]
             seconds = 0.0
             if not self.thin_only:
                 whole = dataclasses.replace(large, sparse=sparse)
-                seconds = _seconds(lambda: whole.render(camera, size))
-                color = whole.render(camera, size).color if self.frame < 64 else color
+                seconds = _seconds(
+                    lambda: found.append(whole.render(camera, size).color)
+                )
+            color = found[-1]
             error = (color - truth).square().mean()
             faster = plain / seconds if seconds else math.nan
             psnr = -10 * error.log10()
@@ -172,8 +174,10 @@ def fitted_scene() -> AlignedRadianceScene:
         CoarseFineSampling(),
         torch.ones(3),
     )
+    batch = dataclasses.replace(
+        scene, sources=SourceViews(maps[None], images[None], source[None])
+    )
     for network in (coarse, fine):
-        batch = scene._index(None)
         fit(dataclasses.replace(batch, fine_network=network), generator)
     return scene
 

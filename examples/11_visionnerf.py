@@ -2,8 +2,8 @@
 
     python 11_visionnerf.py [STEPS]
 
-The default of 20 steps shows the moving parts; a few thousand show the object. For
-real runs there is `unseen train visionnerf-small`. Writes visionnerf.png: views of an
+The default of 20 steps shows the moving parts; a few thousand show the object. For real
+runs there is `unseen train visionnerf-small`. Writes visionnerf.png: views of an
 object, of which the first was given, above the same views of the scene made of it.
 """
 

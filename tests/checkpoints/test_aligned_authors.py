@@ -169,7 +169,11 @@ DAMAGES: list[tuple[str, Callable[[dict[str, Tensor]], object], str]] = [
     ("pixelnerf", lambda d: d.pop("mlp_fine.lin_in.weight"), "lacks"),
     ("pixelnerf", lambda d: d.pop("mlp_coarse.lin_in.weight"), "not one of pixelNeRF"),
     ("pixelnerf", lambda d: d.update({"mlp_mid.w": torch.zeros(1)}), "unknown"),
-    ("pixelnerf", lambda d: d.update({"mlp_fine.lin_z.0.bias": torch.zeros(3)}), "sh"),
+    (
+        "pixelnerf",
+        lambda d: d.update({"mlp_fine.lin_z.0.bias": torch.zeros(3)}),
+        "shape",
+    ),
     ("pixelnerf", lambda d: d["encoder.model.bn1.bias"].fill_(torch.nan), "finite"),
     ("visionnerf", lambda d: d.pop("net_fine.blocks.3.fc_0.bias"), "lacks"),
     ("visionnerf", lambda d: d.pop("net_fine.input_layer.weight"), "lacks"),

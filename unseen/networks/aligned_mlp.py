@@ -92,7 +92,7 @@ class AlignedMLP(nn.Module):
         )
         self.out = nn.Linear(width, 4)
         for layer in (self.point_in, *self.feature_in, self.out):
-            weight: Tensor = layer.weight  # type: ignore
+            weight = layer.get_parameter("weight")
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
         nn.init.zeros_(self.point_in.bias)
         nn.init.zeros_(self.out.bias)
@@ -101,8 +101,7 @@ class AlignedMLP(nn.Module):
         self, maps: Float[Tensor, "*batch feature height width"]
     ) -> Float[Tensor, "*batch hidden height width"]:
         """What all `injections` blocks are told, for whole maps (channel-last)."""
-        weights: list[Tensor] = [layer.weight for layer in self.feature_in]  # type: ignore[misc]
-        weight = torch.cat(weights)
+        weight = torch.cat([x.get_parameter("weight") for x in self.feature_in])
         return functional.linear(maps.movedim(-3, -1), weight).movedim(-1, -3)
 
     def decode(

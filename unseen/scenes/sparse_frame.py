@@ -13,12 +13,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from unseen.networks.aligned_mlp import AlignedMLP
 from unseen.rendering.coarse_fine import CoarseFineSampling
@@ -36,13 +36,18 @@ class SparseRendering:
     """How a frame is rendered fast. The tests hold it to 45 dB of the plain twin."""
 
     stride: int = 4
-    """Every so many-th row and column of the frame is searched for matter."""
+    """Every so many-th row and column of the frame is searched for matter; in frames
+    of less than eight strides a side, more of them."""
 
     least_opacity: float = 1e-3
     """A searched sample that takes less light than this is empty."""
 
     least_light: float = 1e-3
     """A ray of which less than this is left is not followed any further."""
+
+    margin: float = 1.0
+    """How much optical thickness a searched sample may lack, before the activation of
+    its density, and still count as near to matter: small things are between rays."""
 
     group: int = 8
     """Samples of a ray that are asked for together."""
@@ -70,7 +75,8 @@ class _Asker:
         self,
         points: Float[Tensor, "point 3"],
         directions: Float[Tensor, "point 3"],
-    ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
+    ) -> Float[Tensor, "point 4"]:
+        """What the network says: colour logits, and density before its activation."""
         found = [
             self._piece(*piece)
             for piece in zip(
@@ -79,23 +85,18 @@ class _Asker:
                 strict=True,
             )
         ]
-        if not found:
-            return points.new_zeros(0), points.new_zeros(0, 3)
-        density, color = zip(*found, strict=True)
-        return torch.cat(density), torch.cat(color)
+        return torch.cat(found) if found else points.new_zeros(0, 4)
 
     def _piece(
         self,
         points: Float[Tensor, "point 3"],
         directions: Float[Tensor, "point 3"],
-    ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
+    ) -> Float[Tensor, "point 4"]:
         place, xy = self.field.place(points[None], directions[None])
         corners = self.field.corners(xy, self.size)
         found = lookup(self.maps, corners).unflatten(0, place.shape[:2])
         told = found.to(self.dtype).chunk(self.network.config.injections, dim=-1)
-        out = self.network.decode(place.to(self.dtype), told)
-        density, color = self.field.activate(out[0])
-        return density, color
+        return self.network.decode(place.to(self.dtype), told)[0].float()
 
 
 @torch.no_grad()
@@ -122,26 +123,22 @@ def render_sparsely(
     first = sampling.coarse_positions(rays.near, rays.far, numbers)
     frame = _Frame(rays, size, sampling, settings, coarse.reading.world_density)
     askers = [_Asker(field, settings.precision) for field in (coarse, fine)]
-    # Where each network sees something: not the same places, they are two networks.
-    near_coarse, near_fine = (frame.search(asker, first[0]) for asker in askers)
-
-    density, _ = frame.follow(askers[0], first[0], near_coarse)
-    thickness = density * frame.lengths(first[0])
+    wanted = frame.search(askers, first[0])
+    density, _, found = frame.follow(askers[0], first[0], wanted)
     weights = composite_weights(density, frame.lengths(first[0]))
     positions = sampling.fine_positions(
         first, weights[None], rays.near, rays.far, numbers
     )
-    # What the ray's own coarse samples found counts as well as the grid.
-    found = (thickness > settings.least_opacity)[:, None].float()
-    found = functional.max_pool1d(found, 3, 1, 1)[:, 0] > 0
-    bins = frame.bins(positions[0])
-    wanted = (near_fine | found).gather(-1, bins)
-    density, color = frame.follow(askers[1], positions[0], wanted)
+    wanted = wanted | frame.grow(found)
+    density, color, _ = frame.follow(askers[1], positions[0], wanted)
     return positions, density[None], color[None]
 
 
 class _Frame:
-    """The rays of one frame, and the search for matter along them."""
+    """The rays of one frame, and the search for matter along them.
+
+    What is wanted or found is noted in bins: one for every coarse sample of every ray.
+    """
 
     def __init__(
         self,
@@ -165,7 +162,7 @@ class _Frame:
         return edges.diff(dim=-1) * self.scale[:, None]
 
     def bins(self, positions: Float[Tensor, "ray sample"]) -> Int[Tensor, "ray sample"]:
-        """The coarse sample that is next to each position."""
+        """The bin of each position."""
         fraction = (positions - self.near[:, None]) / (self.far - self.near)[:, None]
         last = self.sampling.num_coarse - 1
         if self.sampling.rule == "bins":
@@ -175,66 +172,124 @@ class _Frame:
         return index.long().clamp(0, last)
 
     def search(
-        self, asker: _Asker, positions: Float[Tensor, "ray sample"]
-    ) -> Bool[Tensor, "ray sample"]:
-        """Which coarse samples of all rays are near matter, by a grid of the rays."""
-        (height, width), stride = self.size, self.settings.stride
-        device = positions.device
-        rows = torch.arange(0, height - 1 + stride, stride, device=device)
-        columns = torch.arange(0, width - 1 + stride, stride, device=device)
-        rows, columns = rows.clamp(max=height - 1), columns.clamp(max=width - 1)
-        grid = (rows[:, None] * width + columns).flatten()
-        everywhere = torch.ones_like(positions[grid], dtype=torch.bool)
-        density, _ = self._ask(asker, positions, grid, everywhere)
-        thickness = density * self.lengths(positions)[grid]
-        # Negative log of the light that is left: opacity, for small ones.
-        matter = (thickness > self.settings.least_opacity).float()
-        matter = matter.reshape(1, 1, len(rows), len(columns), -1)
-        # A cell between four searched rays holds what any of them found, and the
-        # samples before and after.
-        kernel = (min(2, len(rows)), min(2, len(columns)), 3)
-        cells = functional.max_pool3d(matter, kernel, 1, (0, 0, 1))[0, 0] > 0
-        pixel_rows = torch.arange(height, device=device) // stride
-        pixel_columns = torch.arange(width, device=device) // stride
-        pixel_rows = pixel_rows.clamp(max=cells.shape[0] - 1)
-        pixel_columns = pixel_columns.clamp(max=cells.shape[1] - 1)
-        return cells[pixel_rows][:, pixel_columns].flatten(0, 1)
+        self, askers: Sequence[_Asker], positions: Float[Tensor, "ray bin"]
+    ) -> Bool[Tensor, "ray bin"]:
+        """Bins at and next to matter, as far as every so many-th ray meets it.
+
+        The askers, of networks that were trained to see the same, take turns from bin
+        to bin.
+        """
+        rays = self._searched()
+        near = torch.zeros_like(positions, dtype=torch.bool)
+        lengths = self.lengths(positions)[rays]
+        for index, asker in enumerate(askers):
+            asked = torch.zeros_like(lengths, dtype=torch.bool)
+            asked[:, index :: len(askers)] = True
+            out = self._ask(asker, positions[rays], rays, asked)
+            out[..., 3] += self.settings.margin / lengths
+            density, _ = asker.field.activate(out)
+            matter = density * lengths > self.settings.least_opacity
+            near[rays] |= asked & matter
+        return self.grow(near)
+
+    def _searched(self) -> Int[Tensor, "searched"]:
+        """Every so many-th row and column, the columns of every other row shifted.
+
+        So a narrow upright thing is met on one of two rows.
+        """
+        height, width = self.size
+        # Small frames show things in few pixels.
+        stride = max(1, min(self.settings.stride, height // 8, width // 8))
+        device = self.near.device
+        rows = torch.arange(stride // 2, height, stride, device=device)
+        columns = torch.arange(0, width, stride, device=device)
+        shift = stride // 2 * (torch.arange(len(rows), device=device) % 2)
+        columns = columns + shift[:, None]
+        grid = rows[:, None] * width + columns
+        return grid[columns < width]
+
+    def grow(self, bins: Bool[Tensor, "ray bin"]) -> Bool[Tensor, "ray bin"]:
+        """Bins and their neighbours, on the ray and on the rays of adjacent pixels."""
+        grown = bins.unflatten(0, self.size)
+        for axis in range(3):
+            before = grown
+            grown = before.clone()
+            count = before.shape[axis] - 1
+            grown.narrow(axis, 1, count).logical_or_(before.narrow(axis, 0, count))
+            grown.narrow(axis, 0, count).logical_or_(before.narrow(axis, 1, count))
+        return grown.flatten(0, 1)
 
     def follow(
         self,
         asker: _Asker,
         positions: Float[Tensor, "ray sample"],
-        wanted: Bool[Tensor, "ray sample"],
-    ) -> tuple[Float[Tensor, "ray sample"], Float[Tensor, "ray sample 3"]]:
-        """Densities and colours of wanted samples while light is left."""
+        wanted: Bool[Tensor, "ray bin"],
+    ) -> tuple[
+        Float[Tensor, "ray sample"],
+        Float[Tensor, "ray sample 3"],
+        Bool[Tensor, "ray bin"],
+    ]:
+        """Densities and colours of samples in wanted bins, and the bins with matter.
+
+        The search has gaps, so whatever is found makes its neighbours wanted.
+        """
         density = torch.zeros_like(positions)
         color = positions.new_zeros(*positions.shape, 3)
-        lengths = self.lengths(positions)
+        asked = torch.zeros_like(positions, dtype=torch.bool)
+        lengths, bins = self.lengths(positions), self.bins(positions)
+        while self._march(
+            asker, positions, lengths, wanted.gather(-1, bins), asked, density, color
+        ):
+            matter = (density * lengths > self.settings.least_opacity).float()
+            found = torch.zeros_like(wanted, dtype=torch.float32)
+            found = found.scatter_reduce(-1, bins, matter, "amax") > 0
+            wanted = wanted | self.grow(found)
+        matter = (density * lengths > self.settings.least_opacity).float()
+        found = torch.zeros_like(wanted, dtype=torch.float32)
+        return density, color, found.scatter_reduce(-1, bins, matter, "amax") > 0
+
+    def _march(
+        self,
+        asker: _Asker,
+        positions: Float[Tensor, "ray sample"],
+        lengths: Float[Tensor, "ray sample"],
+        wanted: Bool[Tensor, "ray sample"],
+        asked: Bool[Tensor, "ray sample"],
+        density: Float[Tensor, "ray sample"],
+        color: Float[Tensor, "ray sample 3"],
+    ) -> bool:
+        """Ask for what is wanted and was not asked, front to back while light is left.
+
+        Fills the last three tensors in place; says whether anything was asked.
+        """
         passed = torch.zeros_like(self.near)
         darkest = -math.log(self.settings.least_light)
         everyone = torch.arange(len(passed), device=passed.device)
+        anything = False
         for start in range(0, positions.shape[1], self.settings.group):
             part = slice(start, start + self.settings.group)
-            asked = wanted[:, part] & (passed < darkest)[:, None]
-            found = self._ask(asker, positions[:, part], everyone, asked)
-            density[:, part], color[:, part] = found
+            new = wanted[:, part] & ~asked[:, part] & (passed < darkest)[:, None]
+            if new.any():
+                anything = True
+                out = self._ask(asker, positions[:, part], everyone, new)
+                found = asker.field.activate(out)
+                density[:, part] += found[0] * new
+                color[:, part] += found[1] * new[..., None]
+                asked[:, part] |= new
             passed += (density[:, part] * lengths[:, part]).sum(dim=-1)
-        return density, color
+        return anything
 
     def _ask(
         self,
         asker: _Asker,
-        positions: Float[Tensor, "any sample"],
-        chosen: Int[Tensor, "ray"],
+        positions: Float[Tensor, "ray sample"],
+        rays: Int[Tensor, "ray"],
         asked: Bool[Tensor, "ray sample"],
-    ) -> tuple[Float[Tensor, "ray sample"], Float[Tensor, "ray sample 3"]]:
-        """Ask for the marked samples of chosen rays; zero elsewhere."""
-        ray, _ = asked.nonzero(as_tuple=True)
-        ray = chosen[ray]
+    ) -> Float[Tensor, "ray sample 4"]:
+        """Ask for the marked samples of some rays; zero elsewhere."""
+        ray = rays[asked.nonzero()[:, 0]]
         directions = self.directions[ray]
-        along = positions[chosen][asked][:, None]
-        found = asker.ask(self.origins[ray] + along * directions, directions)
-        density = positions.new_zeros(asked.shape)
-        color = positions.new_zeros(*asked.shape, 3)
-        density[asked], color[asked] = found
-        return density, color
+        points = self.origins[ray] + positions[asked][:, None] * directions
+        out = positions.new_zeros(*asked.shape, 4)
+        out[asked] = asker.ask(points, directions)
+        return out
