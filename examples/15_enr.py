@@ -30,12 +30,12 @@ for seed in range(OBJECTS):
     objects.append(make_object("crate", seed).render(cameras, SIZE))
 
 network = VoxelNetworkConfig(
-    channels_2d=(16, 16, 32, 48),
+    channels_2d=(8, 8, 16, 32),
     strides_2d=(1, 1, 2, 2),
-    unfold=(96, 128),
-    channels_3d=(16, 16, 32, 16),
+    unfold=(64, 64),
+    channels_3d=(8, 8, 16, 8),
     strides_3d=(1, 1, 2, -2),
-    fold=(96, 48),
+    fold=(64, 32),
 )
 torch.manual_seed(0)
 method = ENR(ENRConfig(SIZE, network))

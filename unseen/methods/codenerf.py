@@ -3,7 +3,7 @@
 One radiance field for a whole category of objects, steered by a code of shape and a
 code of texture for each of them. The codes of the training objects are learned with the
 network; those of an unseen object are found by fitting them to an image, together with
-the camera's pose where that is not known (section 3.3).
+the camera's pose where that is not known.
 """
 
 from __future__ import annotations

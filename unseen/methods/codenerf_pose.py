@@ -1,4 +1,4 @@
-"""The pose that CodeNeRF fits together with the codes (section 3.3 of the paper).
+"""The pose that CodeNeRF fits together with the codes.
 
 What is fitted is one rigid motion for each object, from the user's world into the frame
 that the network was trained in, so that several views of one object stay a rigid rig.

@@ -3,7 +3,7 @@
 One image becomes a latent volume, which is turned as the camera turns around the
 object, and decoded into a novel view. No camera is modelled beyond its orientation, and
 no geometry: the networks learn from pairs of views that turning the volume and turning
-the camera shall be the same thing (equation 4).
+the camera shall be the same thing.
 """
 
 from __future__ import annotations

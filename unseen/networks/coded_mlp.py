@@ -1,6 +1,6 @@
 """A radiance field that is conditioned on a code of shape and a code of texture.
 
-Of CodeNeRF (Jang and Agapito, ICCV 2021, section 3): density sees the shape code only,
+Of CodeNeRF (Jang and Agapito, ICCV 2021): density sees the shape code only,
 colour sees both, so that the two can be edited apart.
 """
 

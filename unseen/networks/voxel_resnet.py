@@ -1,7 +1,7 @@
 """Images to latent volumes and back, by residual networks in 2D and in 3D.
 
-The two networks of Equivariant Neural Rendering (Dupont et al., ICML 2020, section 4
-and appendix A): an image passes a 2D network, its channels are unfolded into depth, and
+The two networks of Equivariant Neural Rendering (Dupont et al., ICML 2020):
+an image passes a 2D network, its channels are unfolded into depth, and
 a 3D network follows; the decoder has the same steps in the opposite order. Volumes have
 the axes (channel, depth, height, width), and depth grows towards the camera.
 """
