@@ -31,6 +31,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
+from unseen.cli.allocator import keep_freed_memory
 from unseen.data.cameras import object_cameras
 from unseen.data.procedural import make_object
 from unseen.export.video import orbit_cameras
@@ -59,6 +60,7 @@ class Benchmark:
 
     @torch.no_grad()
     def run(self) -> None:
+        keep_freed_memory()
         torch.set_num_threads(self.threads)
         lfn, code = self._model()
         cameras = orbit_cameras(max(self.frames, 8), 40.0, 20.0).to(self.device)

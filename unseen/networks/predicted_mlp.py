@@ -92,26 +92,35 @@ class PredictedMLP:
                 x = functional.relu(functional.layer_norm(x, x.shape[-1:], eps=EPSILON))
         return x
 
+    @torch.no_grad()
     def push_forward(
         self,
         x: Float[Tensor, "*batch point in"],
         tangents: Float[Tensor, "*batch direction point in"],
     ) -> Float[Tensor, "*batch direction point out"]:
-        """Directional derivatives of the MLP at `x` along `tangents`."""
+        """Directional derivatives of the MLP at `x` along `tangents`; no gradients."""
+        count = tangents.shape[-3]
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = self.is_hidden(i)
+            if hidden:
+                # Outputs without their mean, as in `PreparedMLP`.
+                weight = weight - weight.mean(dim=-2, keepdim=True)
+                bias = bias - bias.mean(dim=-1, keepdim=True)
             transposed = weight.transpose(-1, -2)
-            x = x @ transposed + bias[..., None, :]
-            tangents = tangents @ transposed.unsqueeze(-3)
-            if not self.is_hidden(i):
+            x = (x @ transposed).add_(bias[..., None, :])
+            # All directions as rows of one product.
+            tangents = (tangents.flatten(-3, -2) @ transposed).unflatten(
+                -2, (count, -1)
+            )
+            if not hidden:
                 continue
-            x = x - x.mean(dim=-1, keepdim=True)
-            scale = (x.square().mean(dim=-1, keepdim=True) + EPSILON).rsqrt()
-            x = x * scale
-            tangents = tangents - tangents.mean(dim=-1, keepdim=True)
-            along = (tangents * x.unsqueeze(-3)).mean(dim=-1, keepdim=True)
-            tangents = (tangents - along * x.unsqueeze(-3)) * scale.unsqueeze(-3)
-            tangents = tangents * (x > 0).unsqueeze(-3)
-            x = functional.relu(x)
+            scale = (x.square().mean(dim=-1, keepdim=True) + EPSILON).rsqrt_()
+            normal = x.mul_(scale).unsqueeze(-3)
+            along = (tangents * normal).mean(dim=-1, keepdim=True)
+            tangents.addcmul_(along, normal, value=-1)
+            # ReLU's derivative and the scale, in one.
+            tangents.mul_((scale * (x > 0)).unsqueeze(-3))
+            x = x.relu_()
         return tangents
 
     def tensors(self) -> dict[str, Tensor]:

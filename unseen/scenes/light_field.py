@@ -24,7 +24,7 @@ from unseen.rendering.rendering import Rendering
 from unseen.scenes.scene import PixelRendering, Scene
 from unseen.scenes.unit_rays import PixelCenters, convention_rays
 
-DEPTH_RAYS = 2048
+DEPTH_RAYS = 512
 """Rays whose derivatives are taken at once."""
 
 
