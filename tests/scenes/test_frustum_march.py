@@ -64,6 +64,24 @@ def test_a_frame_equals_torch(monkeypatch) -> None:
     torch.testing.assert_close(frames[0].depth, frames[1].depth, atol=1e-4, rtol=0)
 
 
+def test_gradients_of_a_frame_skip_what_the_frame_skips(monkeypatch) -> None:
+    scene = random_scenes(0)[0]
+    volumes = scene.volumes.clone()
+    volumes[..., 0] = -6  # Thin: not empty for the kernel, empty for the grid.
+    volumes[0, 5:9, 6:11, 4:7, 0] = 3
+    volumes[1, 8:12, 2:6, 2:5, 0] = 3
+    camera = object_cameras(2, torch.Generator().manual_seed(7))
+    found = []
+    for compiled in (True, False):
+        monkeypatch.setattr(frustum_volume, "is_compiled", lambda _, c=compiled: c)
+        x = volumes.clone().requires_grad_()
+        color = dataclasses.replace(scene, volumes=x).render(camera, SIZE).color
+        cotangent = torch.randn(color.shape, generator=torch.Generator().manual_seed(1))
+        found.append(torch.autograd.grad((color * cotangent).sum(), x)[0])
+    assert found[1].abs().max() > 0.1
+    torch.testing.assert_close(found[0], found[1], atol=2e-5, rtol=1e-4)
+
+
 def test_a_confident_view_overrules_the_others(monkeypatch) -> None:
     scene = random_scenes(0)
     volumes = scene.volumes.clone()

@@ -1,4 +1,4 @@
-"""Volume rendering of frustum volumes, compiled by numba, for the CPU; optional.
+"""Volume rendering of frustum volumes, compiled by numba, for the CPU.
 
 The twin is `FrustumVolumeScene.render_pixels` in torch, where every step of the
 computation (points, projections, look-ups, pooling, compositing) passes through main
@@ -34,7 +34,7 @@ class FrustumRays:
     the first samples, `steps` the distances between samples in depth, `lengths` the
     same in world units. `ranges` are the near and far of the views. If there are
     `cells`, samples in a cell that is false, or in none, hold nothing; `paths` are the
-    rays in units of cells, offset 3 and slope 3. Cells are for the forward pass only.
+    rays in units of cells, offset 3 and slope 3.
     """
 
     lines: Float[Tensor, "batch ray view 6"]
@@ -71,12 +71,7 @@ class _Render(torch.autograd.Function):
         ctx.save_for_backward(volumes)
         ctx.rays, ctx.settings = rays, settings
         size = tuple(volumes.shape[2:])
-        cells = torch.ones(batch, 0, 0, 0, dtype=torch.bool)
-        paths = rays.starts.new_zeros(batch, count, 6)
-        if rays.cells is not None and rays.paths is not None:
-            cells, paths = rays.cells.contiguous(), rays.paths.contiguous()
-        inputs = (*_arrays(volumes, rays), cells, paths)
-        arrays = [x.numpy() for x in (*inputs, weights, values)]
+        arrays = [x.numpy() for x in (*_arrays(volumes, rays), weights, values)]
         run_tasks(
             march_forward,
             [
@@ -106,4 +101,9 @@ def _arrays(volumes: Tensor, rays: FrustumRays) -> list[Tensor]:
     """The kernels' inputs, flat but for the batch, and the rays where they count."""
     lines, ranges = rays.lines.flatten(1), rays.ranges.flatten(1)
     fields = (volumes.flatten(1), lines, rays.starts, rays.steps, rays.lengths, ranges)
-    return [x.detach().float().contiguous() for x in fields]
+    floats = [x.detach().float().contiguous() for x in fields]
+    if rays.cells is None or rays.paths is None:
+        # No cells at all stand for space about which nothing is known.
+        none = torch.ones(len(volumes), 0, 0, 0, dtype=torch.bool)
+        return [*floats, none, rays.starts.new_zeros(*rays.starts.shape, 6)]
+    return [*floats, rays.cells.contiguous(), rays.paths.contiguous()]

@@ -178,7 +178,7 @@ def march_forward(
 @no_type_check
 def march_back(  # noqa: C901
     # length: one walk along a ray and back; numba has no closures to split it with.
-    volumes, lines, starts, steps, lengths, ranges, weight_gradients,
+    volumes, lines, starts, steps, lengths, ranges, cells, paths, weight_gradients,
     value_gradients, gradients, size, gain, bias,
 ):  # fmt: skip
     views, channels = len(ranges) // 2, size[3]
@@ -201,6 +201,8 @@ def march_back(  # noqa: C901
         at = np.uint64(6 * views * r)
         for s in range(samples):
             depth = starts[r] + np.float32(s) * steps[r]
+            if cells.size > 0 and not _matter(cells, paths[r], depth):
+                continue
             held, logit = _pool(
                 volumes, lines, at, depth, ranges, views, size, offsets, places[count],
                 shares[count], evidence[count], trust[count],

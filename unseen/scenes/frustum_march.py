@@ -45,8 +45,8 @@ def march(
     """Weights of the samples, and composited colours and features.
 
     The rays' batch axes begin with those of the scenes. `density` are gain and bias of
-    evidence (see `render_frusta`). Differentiable in the volumes; with `occupancy`,
-    which is for one scene, nothing is.
+    evidence (see `render_frusta`). With `occupancy`, which is that of one scene, empty
+    space is skipped. Differentiable in the volumes.
     """
     # Compiled code takes a second to load, which `--help` need not wait for.
     from unseen.rendering.compiled_frustum import FrustumRays, render_frusta
