@@ -113,7 +113,7 @@ def test_published_files_are_read(system: str, tmp_path: Path) -> None:
     if isinstance(method, PixelNeRF):
         assert config.encoder.width == 4 and config.encoder.blocks == (3, 4, 6)
         assert (config.width, config.blocks, config.view_blocks) == (32, 5, 3)
-        assert config.reading.pixel_centers == "integer"
+        assert config.reading.pixel_grid == "integer"
         assert config.reading.measure == "distance"
         columns = method.coarse.point_in.weight / official["mlp_coarse.lin_in.weight"]
         # x, then sines, cosines; the directions are the last three.

@@ -82,11 +82,11 @@ def test_files_are_read(system: str, tmp_path: Path) -> None:
     assert torch.equal(method.codes.weight, official["latent_codes.weight"])
     if system == "srn":
         assert method.config.marcher.memory == 3
-        assert method.config.marching.pixel_centers == "integer"
+        assert method.config.marching.pixel_grid == "integer"
         step = official["ray_marcher.out_layer.weight"]
         assert torch.equal(method.marcher.step.weight, step)
     else:
-        assert method.config.pixel_centers == "integer"
+        assert method.config.pixel_grid == "integer"
         assert torch.equal(method.hyper.nets[15][6].bias, official[LAST["lfn"]])
 
 

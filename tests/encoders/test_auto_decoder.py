@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from unseen.encoders.auto_decoder import (
     CodeTable,
     FitConfig,
-    draw_pixels,
     fit_codes,
     mean_square_prior,
     norm_prior,
 )
 from unseen.errors import UserError
+from unseen.geometry.ray_choice import draw_pixels
 
 CONFIG = FitConfig(num_steps=400, learning_rate=0.05)
 

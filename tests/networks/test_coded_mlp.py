@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional
 
 from tests.coded_objects import NETWORK, lively
-from unseen.networks.coded_mlp import CodedMLP, CodedMLPConfig, blocked_encoding
+from unseen.networks.coded_mlp import CodedMLP, CodedMLPConfig
+from unseen.networks.embeddings import blocked_encoding
 
 
 def make() -> CodedMLP:

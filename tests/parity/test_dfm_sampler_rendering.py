@@ -8,9 +8,9 @@ from torch import Tensor
 
 from tests.parity.synthetic import fixture_folder, load_arrays, load_meta
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.rays import image_points
 from unseen.rendering.compositing import composite, composite_weights
 from unseen.rendering.endpoint_sampling import endpoint_edges, endpoint_importance
-from unseen.scenes.aligned_field import image_points
 from unseen.scenes.ray_sampling import RaySampling
 
 

@@ -148,7 +148,7 @@ def test_the_authors_conventions_matter(case: Case, method: PixelNeRF) -> None:
     """Each of the conventions that an importer sets changes the published numbers."""
     scene = method.scene(Views.stack([case.sources[:1]]))
     for change in (
-        {"pixel_centers": "half"},
+        {"pixel_grid": "centers"},
         {"measure": "depth"},
         {"octave_scale": 1.0},
         {"padding": "zeros"},

@@ -16,8 +16,7 @@ from tests.parity.synthetic import (
 from unseen.checkpoints.lfn_authors import read_lfn
 from unseen.checkpoints.srn_authors import read_srn
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.rays import plucker
-from unseen.scenes.unit_rays import convention_rays
+from unseen.geometry.rays import pixel_rays, plucker
 
 SIZE = (128, 128)
 
@@ -71,8 +70,8 @@ def test_srn(tmp_path: Path) -> None:
     scene = srn.scene(srn.codes(golden.inputs["instance"]), cameras)
 
     pixels = golden.pixels()[None, None]
-    centers = scene.marching.pixel_centers
-    origins, directions = convention_rays(cameras, SIZE, pixels, centers)
+    centers = scene.marching.pixel_grid
+    origins, directions = pixel_rays(cameras, SIZE, pixels, centers)
     start = golden.inputs["initial_depth"].reshape(1, -1)
     color, depth = scene.shoot(origins[:, 0], directions[:, 0], start)
     golden.compare("rgb", 2 * color - 1)
@@ -100,7 +99,7 @@ def test_lfn(tmp_path: Path) -> None:
     golden.compare("hyper_last_bias", scene.field.biases[-1])
 
     pixels = golden.pixels().expand(2, 1, -1)
-    rays = convention_rays(cameras, SIZE, pixels, scene.pixel_centers)
+    rays = pixel_rays(cameras, SIZE, pixels, scene.pixel_grid)
     golden.compare("plucker", plucker(*rays)[:, 0])
     rendered = scene.render_pixels(cameras, SIZE, pixels)
     golden.compare("rgb", 2 * rendered.color - 1)

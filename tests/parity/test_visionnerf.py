@@ -102,7 +102,7 @@ def test_the_authors_conventions_matter(case: Case, method: VisionNeRF) -> None:
     """Each of the conventions of the released weights changes the published numbers."""
     scene = method.scene(Views.stack([case.source]))
     for change in (
-        {"pixel_centers": "half"},
+        {"pixel_grid": "centers"},
         {"measure": "distance"},
         {"unit_directions": True},
         {"world_density": True},

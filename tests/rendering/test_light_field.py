@@ -12,7 +12,7 @@ from unseen.rendering.light_field import (
     light_field_distance,
     pencil_tangents,
     perpendicular,
-    render_sparsely,
+    render_where_needed,
 )
 
 HEIGHT = -0.7
@@ -116,7 +116,7 @@ def test_sparse_frames_are_near_the_full_ones(size: tuple[int, int]) -> None:
         asked.append(index)
         return full.reshape(-1, 3)[index]
 
-    sparse = render_sparsely(evaluate, 2, size, flat=0.01)
+    sparse = render_where_needed(evaluate, 2, size, flat=0.01)
     pixels = torch.cat(asked)
     assert len(pixels.unique()) == len(pixels), "a pixel was evaluated twice"
     if size[0] > 30:
@@ -124,5 +124,5 @@ def test_sparse_frames_are_near_the_full_ones(size: tuple[int, int]) -> None:
         assert len(pixels) < 0.7 * 2 * size[0] * size[1]
         # Everything that is evaluated is exact, and noise is evaluated.
         assert torch.equal(sparse[1, :3, :3], full[1, :3, :3])
-    exact = render_sparsely(evaluate, 2, size, flat=-1.0)
+    exact = render_where_needed(evaluate, 2, size, flat=-1.0)
     assert torch.equal(exact, full)

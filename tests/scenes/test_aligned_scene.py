@@ -240,9 +240,9 @@ def read_feature(scene: AlignedRadianceScene, point: Tensor) -> Tensor:
     ("changes", "expected"),
     [
         # Pixel 5 of 8 of an image, in a map of 4.
-        ({"pixel_centers": "integer"}, 5 * 4 / 8),
-        ({"pixel_centers": "half"}, 5 * 4 / 8),
-        ({"pixel_centers": "integer", "map_extent": "corners"}, 5 * 3 / 7),
+        ({"pixel_grid": "integer"}, 5 * 4 / 8),
+        ({"pixel_grid": "centers"}, 5 * 4 / 8),
+        ({"pixel_grid": "integer", "map_extent": "corners"}, 5 * 3 / 7),
     ],
 )
 def test_pixels_in_feature_maps(changes: dict, expected: float) -> None:
@@ -282,7 +282,7 @@ def test_rays_of_both_conventions() -> None:
     # z = 1 in the camera, and so positions are depths.
     forward = camera.extrinsics[0, 0, :3, 2]
     torch.testing.assert_close(half.directions[0] @ forward, torch.ones(3))
-    authors = AlignedReading(pixel_centers="integer", measure="distance")
+    authors = AlignedReading(pixel_grid="integer", measure="distance")
     unit = authors.camera_rays(camera, size, pixels)
     torch.testing.assert_close(unit.directions.norm(dim=-1), torch.ones(1, 3))
     _, directions = get_rays(camera, xy - 0.5 / torch.tensor([6.0, 4.0]))

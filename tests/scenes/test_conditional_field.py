@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from unseen.geometry.cameras import Cameras, intrinsics_from_fov, look_at
 from unseen.geometry.projection import world_to_camera
+from unseen.geometry.rays import image_points
 from unseen.networks.resnet_fc import ResnetFCConfig, TimeResnetFC
-from unseen.scenes.aligned_field import AlignedField, image_points, look_up_views
+from unseen.scenes.aligned_field import AlignedField, look_up_views
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.io import load_scene, save_scene
 from unseen.scenes.ray_sampling import RaySampling

@@ -13,12 +13,12 @@ from torch.nn import functional
 from unseen.data.cameras import sphere_cameras
 from unseen.errors import UserError
 from unseen.files import read_tensors, write_tensors
+from unseen.geometry.boxes import object_box
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.rays import get_rays, pixel_centers, plucker
 from unseen.networks.predicted_mlp import PredictedMLP
 from unseen.scenes.io import load_scene, save_scene
 from unseen.scenes.light_field import LightFieldScene
-from unseen.scenes.unit_rays import object_box
 
 SIZE = (6, 8)
 SIZES = (6, 16, 16, 3)
@@ -55,10 +55,10 @@ def test_pixels_follow_their_convention() -> None:
         ),
         dim=-1,
     )
-    for name, xy in (("half", pixel_centers(SIZE)), ("integer", corners)):
+    for name, xy in (("centers", pixel_centers(SIZE)), ("integer", corners)):
         rays = get_rays(cameras, xy.reshape(-1, 2).expand(2, -1, -1))
         expected = 0.5 * (scene.field(plucker(*rays).flatten(0, 1)) + 1)
-        named = dataclasses.replace(scene, pixel_centers=name)
+        named = dataclasses.replace(scene, pixel_grid=name)
         found = named.render(cameras, SIZE)
         assert found.opacity is None and found.depth is None
         torch.testing.assert_close(
@@ -180,7 +180,7 @@ def test_depth_of_a_learned_textured_plane() -> None:
 def test_scenes_reload_and_render_identically(tmp_path: Path) -> None:
     path = tmp_path / "scene.safetensors"
     scene = make_scene(
-        precision="bf16", with_depth=True, pixel_centers="integer", flat=0.1
+        precision="bf16", with_depth=True, pixel_grid="integer", flat=0.1
     )[1]
     save_scene(scene, path)
     loaded, cameras = load_scene(path), make_cameras()

@@ -12,12 +12,12 @@ from torch import Tensor
 from unseen.data.cameras import sphere_cameras
 from unseen.errors import UserError
 from unseen.files import read_tensors, write_tensors
+from unseen.geometry.boxes import object_box
 from unseen.geometry.cameras import Cameras
 from unseen.networks.predicted_mlp import PredictedMLP
 from unseen.networks.ray_marcher import RayMarcher, RayMarcherConfig
 from unseen.scenes.io import load_scene, save_scene
 from unseen.scenes.ray_marched import Marching, RayMarchedScene
-from unseen.scenes.unit_rays import object_box
 
 SIZE = (6, 8)
 PIXELS = torch.arange(48).expand(2, 2, -1)
@@ -104,7 +104,7 @@ def test_training_starts_at_random_depths() -> None:
 def test_pixels_follow_their_convention() -> None:
     """Integer centres of a picture are half centres of one that is shifted by half."""
     ours, cameras = make_scene(), batch_cameras()
-    theirs = make_scene(Marching(pixel_centers="integer"))
+    theirs = make_scene(Marching(pixel_grid="integer"))
     shift = torch.zeros(3, 3)
     shift[0, 2], shift[1, 2] = 0.5 / SIZE[1], 0.5 / SIZE[0]
     moved = dataclasses.replace(cameras, intrinsics=cameras.intrinsics + shift)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from unseen.checkpoints.released_files import fill, read_checkpoint, tensors_of
+from unseen.checkpoints.released_files import filled, read_checkpoint, tensors_of
 from unseen.errors import UserError
 from unseen.methods.codenerf import CodeNeRF, CodeNeRFConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
@@ -58,11 +57,7 @@ def read_codenerf(
         table = tensors_of(content, entry, path, "CodeNeRF")
         tensors |= {f"{name}.{key}": value for key, value in table.items()}
     config = _config(tensors, image_size, extent, path)
-    # All weights are about to be replaced: the caller's generator stays untouched.
-    with torch.random.fork_rng(devices=[]):
-        method = CodeNeRF(config)
-    fill(method, tensors, path)
-    return method
+    return filled(config, tensors, path)
 
 
 def rename(key: str) -> str | None:

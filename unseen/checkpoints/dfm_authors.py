@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unseen.checkpoints.released_files import read_checkpoint
 from unseen.encoders.pixel_aligned import PixelAlignedConfig, PixelAlignedSceneModel
 from unseen.errors import UserError
 from unseen.methods.dfm import DFM
@@ -226,25 +227,17 @@ def read_official(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing, not a checkpoint, or not one of DFM.
     """
-    if not path.is_file():
-        raise UserError(f"There is no file {path}: give the path of a DFM checkpoint.")
-    try:
-        content: Any = torch.load(path, "cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise UserError(
-            f"{path} cannot be read as a PyTorch checkpoint of plain tensors: "
-            "download it again."
-        ) from error
-    if isinstance(content, dict) and isinstance(content.get("ema"), dict):
+    content: Any = read_checkpoint(path, "DFM", mmap=True)
+    if isinstance(content.get("ema"), dict):
         prefix = "ema_model."
         content = {
             key.removeprefix(prefix): value
             for key, value in content["ema"].items()
             if key.startswith(prefix)
         }
-    elif isinstance(content, dict) and isinstance(content.get("model"), dict):
+    elif isinstance(content.get("model"), dict):
         content = content["model"]
-    if not isinstance(content, dict) or _LABELS not in content:
+    if _LABELS not in content:
         raise UserError(f"{path} does not hold the weights of DFM: give its file.")
     return content
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unseen.checkpoints.released_files import fill, read_checkpoint, tensors_of
+from unseen.checkpoints.released_files import filled, read_checkpoint, tensors_of
 from unseen.errors import UserError
 from unseen.methods.enr import ENR, ENRConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig, inner_ball
@@ -54,15 +54,11 @@ def read_enr(path: str | Path) -> ENR:
     official = tensors_of(content, "state_dict", path, "Equivariant Neural Rendering")
     config = _config(content.get("config"), path)
     _check_mask(official, config.network, path)
-    # All weights are about to be replaced: the caller's generator stays untouched.
-    with torch.random.fork_rng(devices=[]):
-        method = ENR(config)
     # Unknown names stay as they are, to be refused by them.
     tensors = {
         rename(key) or key: value for key, value in official.items() if key != _MASK
     }
-    fill(method, tensors, path)
-    return method
+    return filled(config, tensors, path)
 
 
 def rename(key: str) -> str | None:

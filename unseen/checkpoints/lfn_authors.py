@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from unseen.checkpoints.hypernetwork_keys import block_name, num_hidden, width_of
-from unseen.checkpoints.released_files import fill, read_checkpoint, tensors_of
+from unseen.checkpoints.released_files import filled, read_checkpoint, tensors_of
 from unseen.errors import UserError
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.networks.hypernetwork import HyperNetworkConfig
@@ -36,21 +35,16 @@ def read_lfn(path: str | Path, image_size: int = 128) -> LFN:
             missing, unknown, misshapen or not finite.
     """
     content = read_checkpoint(path, OWNER)
-    official = tensors_of({"weights": content}, "weights", path, OWNER)
+    official = tensors_of(content, None, path, OWNER)
     config = infer_config(official, image_size)
     check_dead(official, config, path)
-    # Nothing is drawn: all weights are about to be replaced.
-    with torch.device("meta"):
-        method = LFN(config)
-    method.to_empty(device="cpu")
     tensors = {
         # Unknown names stay as they are, to be refused by them.
         rename(key) or key: x
         for key, x in official.items()
         if not DEAD_KEYS.fullmatch(key)
     }
-    fill(method, tensors, path)
-    return method.eval()
+    return filled(config, tensors, path)
 
 
 def rename(key: str) -> str | None:
@@ -87,7 +81,7 @@ def infer_config(official: dict[str, Tensor], image_size: int = 128) -> LFNConfi
             num_hidden=hidden,
             sizes=(6, *widths),
         ),
-        pixel_centers="integer",
+        pixel_grid="integer",
     )
 
 

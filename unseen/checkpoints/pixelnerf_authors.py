@@ -15,7 +15,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from unseen.checkpoints.released_files import fill, read_checkpoint
+from unseen.checkpoints.released_files import (
+    count_blocks,
+    filled,
+    read_checkpoint,
+    tensors_of,
+)
 from unseen.errors import UserError
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.networks.resnet34 import ResNetConfig
@@ -24,7 +29,7 @@ from unseen.scenes.aligned_radiance import AlignedReading
 Release = Literal["srn", "nmr"]
 
 # The conventions of the authors' code, which their weights need.
-AUTHORS_READING = AlignedReading(pixel_centers="integer", measure="distance")
+AUTHORS_READING = AlignedReading(pixel_grid="integer", measure="distance")
 
 RELEASES: dict[str, PixelNeRFConfig] = {
     "srn": PixelNeRFConfig(reading=AUTHORS_READING),
@@ -45,11 +50,6 @@ COMPUTED_KEYS = re.compile(r"code\._(freqs|phases)")
 _AXES = (1.0, -1.0, -1.0)
 
 
-def _count(official: Mapping[str, Tensor], pattern: str) -> int:
-    found = (re.match(pattern, key) for key in official)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
-
-
 def infer_config(
     official: Mapping[str, Tensor], release: Release = "srn"
 ) -> PixelNeRFConfig:
@@ -68,14 +68,14 @@ def infer_config(
             "`pixel_nerf_latest`."
         ) from error
     layers = (rf"encoder\.model\.layer{i}\.(\d+)\." for i in (1, 2, 3))
-    blocks = tuple(_count(official, layer) for layer in layers)
+    blocks = tuple(count_blocks(official, layer) for layer in layers)
     octaves = ((inputs - 3) // 3 - 1) // 2
     return dataclasses.replace(
         settings,
         encoder=dataclasses.replace(settings.encoder, width=stem, blocks=blocks),
         width=width,
-        blocks=_count(official, r"mlp_coarse\.blocks\.(\d+)\."),
-        view_blocks=_count(official, r"mlp_coarse\.lin_z\.(\d+)\."),
+        blocks=count_blocks(official, r"mlp_coarse\.blocks\.(\d+)\."),
+        view_blocks=count_blocks(official, r"mlp_coarse\.lin_z\.(\d+)\."),
         reading=dataclasses.replace(settings.reading, octaves=octaves),
     )
 
@@ -170,12 +170,8 @@ def read_pixelnerf(path: str | Path, release: Release = "srn") -> PixelNeRF:
             f"pixelNeRF has no release '{release}': choose "
             f"{' or '.join(get_args(Release))}."
         )
-    official = read_checkpoint(path, "pixelNeRF")
-    if not all(isinstance(value, Tensor) for value in official.values()):
-        raise UserError(
-            f"{path} does not hold the weights of pixelNeRF: give the authors' file "
-            "`pixel_nerf_latest`."
-        )
+    content = read_checkpoint(path, "pixelNeRF")
+    official = tensors_of(content, None, path, "pixelNeRF")
     return load_official(official, release, path)
 
 
@@ -186,7 +182,4 @@ def load_official(
 ) -> PixelNeRF:
     """The method of official tensors; see `read_pixelnerf`."""
     config = infer_config(official, release)
-    with torch.random.fork_rng(devices=[]):
-        method = PixelNeRF(config)
-    fill(method, convert(official, config), path)
-    return method.eval()
+    return filled(config, convert(official, config), path)

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unseen.checkpoints.released_files import read_checkpoint
+from unseen.checkpoints.released_files import read_checkpoint, tensors_of
 from unseen.errors import UserError
 from unseen.files import check_tensors, read_tensors
 from unseen.methods.method import Method
@@ -117,10 +117,4 @@ def _read(path: Path) -> dict[str, Tensor]:
     for name in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise UserError(
-            f"{path} holds no weights of an image encoder: give a state dict."
-        )
-    return dict(content)
+    return tensors_of(content, None, path, "an image encoder")

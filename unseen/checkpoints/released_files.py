@@ -1,22 +1,25 @@
-"""What importers of released weights share: reading safely, filling a method."""
+"""What importers of released weights share: reading safely, making a method."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.files import check_tensors
+from unseen.methods.registry import build_method
 
 
-def read_checkpoint(path: str | Path, owner: str) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, owner: str, mmap: bool = False) -> dict[str, Any]:
     """The dictionary in a PyTorch file; nothing in the file is executed.
 
-    `owner` names the system that the file should be of, for messages.
+    `owner` names the system that the file should be of, for messages. `mmap` leaves
+    tensors on the disk until they are used.
 
     Raises:
         UserError: the file is missing, cut short, not a checkpoint, holds more than
@@ -25,7 +28,7 @@ def read_checkpoint(path: str | Path, owner: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"There is no file {path}: give a checkpoint of {owner}.")
     try:
-        content = torch.load(path, "cpu", weights_only=True)
+        content = torch.load(path, "cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         raise UserError(
             f"{path} cannot be read as a PyTorch checkpoint of plain tensors: "
@@ -37,31 +40,41 @@ def read_checkpoint(path: str | Path, owner: str) -> dict[str, Any]:
 
 
 def tensors_of(
-    content: Mapping[str, Any], entry: str, path: str | Path, owner: str
+    content: Mapping[str, Any], entry: str | None, path: str | Path, owner: str
 ) -> dict[str, Tensor]:
-    """The tensors by name that `content` holds under `entry`.
+    """The tensors by name that `content` holds under `entry`, or itself (None).
 
     Raises:
         UserError: there is no such entry, or it holds something else.
     """
-    found = content.get(entry)
+    found = content if entry is None else content.get(entry)
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor)
         for name, value in found.items()
     ):
+        where = "" if entry is None else f" under '{entry}'"
         raise UserError(
-            f"{path} does not hold the weights of {owner}: it has no tensors under "
-            f"'{entry}'."
+            f"{path} does not hold the weights of {owner}: it has no tensors{where}, "
+            "or not only tensors."
         )
     return dict(found)
 
 
-def fill(method: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Give a method its weights (in float32), and put it into evaluation mode.
+def count_blocks(names: Iterable[str], pattern: str) -> int:
+    """One more than the largest number that `pattern`'s group finds in names, or 0."""
+    found = (re.match(pattern, name) for name in names)
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+def filled(config: Any, tensors: Mapping[str, Tensor], path: str | Path) -> Any:
+    """The method of a configuration with weights (to float32), in evaluation mode.
 
     Raises:
         UserError: a tensor is missing, unknown, misshapen, or not finite.
     """
+    # All weights are about to be replaced: the caller's generator stays untouched.
+    with torch.random.fork_rng(devices=[]):
+        method = build_method(config)
     check_tensors(method.state_dict(), tensors, path)
     method.load_state_dict({name: x.float() for name, x in tensors.items()})
-    method.eval()
+    return method.eval()

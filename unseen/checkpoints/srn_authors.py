@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from unseen.checkpoints.hypernetwork_keys import block_name, num_hidden, width_of
-from unseen.checkpoints.released_files import fill, read_checkpoint, tensors_of
+from unseen.checkpoints.released_files import filled, read_checkpoint, tensors_of
 from unseen.errors import UserError
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.networks.hypernetwork import HyperNetworkConfig
@@ -38,13 +37,8 @@ def read_srn(path: str | Path, image_size: int = 128) -> SRN:
     content = read_checkpoint(path, OWNER)
     official = tensors_of(content, "model", path, OWNER)
     config = infer_config(official, image_size)
-    # Nothing is drawn: all weights are about to be replaced.
-    with torch.device("meta"):
-        method = SRN(config)
-    method.to_empty(device="cpu")
     # Unknown names stay as they are, to be refused by them.
-    fill(method, {rename(key) or key: x for key, x in official.items()}, path)
-    return method.eval()
+    return filled(config, {rename(key) or key: x for key, x in official.items()}, path)
 
 
 def rename(key: str) -> str | None:
@@ -101,5 +95,5 @@ def infer_config(official: dict[str, Tensor], image_size: int = 128) -> SRNConfi
             memory=size("ray_marcher.lstm.weight_hh", 1),
             color_layers=num_hidden(official, color),
         ),
-        marching=Marching(pixel_centers="integer"),
+        marching=Marching(pixel_grid="integer"),
     )

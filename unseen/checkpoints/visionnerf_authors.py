@@ -11,10 +11,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from unseen.checkpoints.released_files import fill, read_checkpoint
+from unseen.checkpoints.released_files import (
+    count_blocks,
+    filled,
+    read_checkpoint,
+    tensors_of,
+)
 from unseen.errors import UserError
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
 from unseen.networks.fused_features import FusedFeaturesConfig
@@ -57,7 +61,7 @@ def infer_config(official: Mapping[str, Tensor]) -> VisionNeRFConfig:
             "file."
         ) from error
     defaults = VisionNeRFConfig()
-    depth = _count(official, re.escape(vit) + r"blocks\.(\d+)\.")
+    depth = count_blocks(official, re.escape(vit) + r"blocks\.(\d+)\.")
     transformer = VisionTransformerConfig(
         image_size=side * patch,
         patch=patch,
@@ -78,18 +82,13 @@ def infer_config(official: Mapping[str, Tensor]) -> VisionNeRFConfig:
     return VisionNeRFConfig(
         encoder=encoder,
         width=mlp,
-        blocks=_count(official, r"net_coarse\.blocks\.(\d+)\."),
+        blocks=count_blocks(official, r"net_coarse\.blocks\.(\d+)\."),
         rectified_shortcut=True,
         image_size=side * patch,
         reading=dataclasses.replace(
-            defaults.reading, pixel_centers="integer", world_density=False
+            defaults.reading, pixel_grid="integer", world_density=False
         ),
     )
-
-
-def _count(official: Mapping[str, Tensor], pattern: str) -> int:
-    found = (re.match(pattern, key) for key in official)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
 
 
 def rename(key: str) -> str | None:
@@ -169,18 +168,11 @@ def read_visionnerf(path: str | Path) -> VisionNeRF:
             of the wrong shape, or not finite.
     """
     content = read_checkpoint(path, "VisionNeRF")
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(part), dict) for part in PARTS
-    ):
-        raise UserError(
-            f"{path} does not hold the weights of VisionNeRF: give the authors' file, "
-            "such as srn_cars_500000.pth."
-        )
     official = {
-        f"{part}.{key}": value for part in PARTS for key, value in content[part].items()
+        f"{part}.{key}": value
+        for part in PARTS
+        for key, value in tensors_of(content, part, path, "VisionNeRF").items()
     }
-    if not all(isinstance(value, Tensor) for value in official.values()):
-        raise UserError(f"{path} holds more than weights: give the authors' file.")
     return load_official(official, path)
 
 
@@ -189,7 +181,4 @@ def load_official(
 ) -> VisionNeRF:
     """The method of official tensors (with `PARTS` as prefixes), in evaluation mode."""
     config = infer_config(official)
-    with torch.random.fork_rng(devices=[]):
-        method = VisionNeRF(config)
-    fill(method, convert(official, config), path)
-    return method.eval()
+    return filled(config, convert(official, config), path)

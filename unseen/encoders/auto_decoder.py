@@ -1,6 +1,6 @@
 """Auto-decoding: a code per training object, and codes of unseen images by fitting.
 
-An auto-decoder has no encoder (Park et al., "DeepSDF", CVPR 2019, section 4). Every
+An auto-decoder has no encoder (Park et al., "DeepSDF", CVPR 2019). Every
 object of the training data owns a code, which is learned together with the network.
 What an unseen image shows is found by optimisation: the code whose rendering agrees
 with the image, while the network stays as it is.
@@ -18,7 +18,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from unseen.errors import UserError
-from unseen.geometry.rays import random_pixels
 
 
 class CodeTable(nn.Module):
@@ -256,22 +255,3 @@ def mean_square_prior(codes: Float[Tensor, "batch width"]) -> Float[Tensor, "bat
 def norm_prior(codes: Float[Tensor, "batch width"]) -> Float[Tensor, "batch"]:
     """Euclidean length (not squared), as in CodeNeRF."""
     return codes.norm(dim=-1)
-
-
-def draw_pixels(
-    size: tuple[int, int],
-    views: int,
-    count: int,
-    generators: Sequence[torch.Generator],
-    device: torch.device | str = "cpu",
-) -> Int[Tensor, "batch view ray"]:
-    """Random distinct pixels of every view, as flat indices; entry i by generator i.
-
-    All pixels in their order where `count` is 0 or at least their number.
-    """
-    height, width = size
-    if count == 0 or count >= height * width:
-        pixels = torch.arange(height * width, device=device)
-        return pixels.expand(len(generators), views, -1)
-    drawn = [random_pixels(size, views, count, g) for g in generators]
-    return torch.stack(drawn).to(device)

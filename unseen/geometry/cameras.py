@@ -138,14 +138,21 @@ def look_at(
     return extrinsics
 
 
+def scene_middle(cameras: Cameras) -> Float[Tensor, "*batch 3"]:
+    """The point on each optical axis in the middle of the depth range.
+
+    This is where an object that fills the range stands.
+    """
+    middle = 0.5 * (cameras.near + cameras.far)
+    return cameras.centers + middle[..., None] * cameras.extrinsics[..., :3, 2]
+
+
 def turn_cameras(cameras: Cameras, azimuths: Float[Tensor, "turn"]) -> Cameras:
     """Turn each camera about a vertical axis; angles in radians, (*batch turn) out.
 
-    The axis goes through the middle of the camera's depth range on its optical axis,
-    which is where an object that fills the range stands.
+    The axis goes through each camera's `scene_middle`.
     """
-    middle = 0.5 * (cameras.near + cameras.far)
-    pivot = cameras.centers + middle[..., None] * cameras.extrinsics[..., :3, 2]
+    pivot = scene_middle(cameras)
     motion = torch.eye(4).to(pivot).repeat(*cameras.shape, len(azimuths), 1, 1)
     cos, sin = azimuths.cos(), azimuths.sin()
     motion[..., 0, 0], motion[..., 0, 1] = cos, -sin

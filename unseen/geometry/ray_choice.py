@@ -1,14 +1,16 @@
-"""Which rays of several views training looks at."""
+"""Which rays of several views training or fitting looks at."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.rays import random_pixels
 from unseen.geometry.views import Views
 
 
@@ -87,3 +89,22 @@ def _extent(
     last = occupied.shape[-1] - 1
     first = occupied.int().argmax(dim=-1)
     return first, last - occupied.flip(-1).int().argmax(dim=-1)
+
+
+def draw_pixels(
+    size: tuple[int, int],
+    views: int,
+    count: int,
+    generators: Sequence[torch.Generator],
+    device: torch.device | str = "cpu",
+) -> Int[Tensor, "batch view ray"]:
+    """Random distinct pixels of every view, as flat indices; entry i by generator i.
+
+    All pixels in their order where `count` is 0 or at least their number.
+    """
+    height, width = size
+    if count == 0 or count >= height * width:
+        pixels = torch.arange(height * width, device=device)
+        return pixels.expand(len(generators), views, -1)
+    drawn = [random_pixels(size, views, count, g) for g in generators]
+    return torch.stack(drawn).to(device)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from unseen.geometry.cameras import Cameras
+
+PixelGrid = Literal["centers", "integer", "corners"]
+"""Where pixel i of N lies: at (i + 0.5) / N as everywhere in this package; at i / N; or
+at i / (N - 1), from image edge to image edge. The latter two are how others' weights
+were trained."""
+
+Measure = Literal["depth", "distance"]
+"""What positions along rays count, near and far among them: z in the camera frame, or
+Euclidean distance."""
 
 
 def pixel_centers(
@@ -84,9 +95,41 @@ def random_pixels(
     return scores.argsort(dim=-1)[:, :count]
 
 
+def image_points(
+    size: tuple[int, int],
+    pixels: Int[Tensor, "*batch ray"],
+    grid: PixelGrid = "centers",
+) -> Float[Tensor, "*batch ray 2"]:
+    """Normalised (x, y) of flat pixel indices (row * width + column)."""
+    height, width = size
+    xy = torch.stack([pixels % width, pixels // width], dim=-1).float()
+    extent = xy.new_tensor([width, height])
+    if grid == "corners":
+        return xy / (extent - 1).clamp(min=1)
+    return (xy + (0.5 if grid == "centers" else 0.0)) / extent
+
+
 def pixel_rays(
-    cameras: Cameras, size: tuple[int, int], index: Int[Tensor, "*#batch ray"]
+    cameras: Cameras,
+    size: tuple[int, int],
+    index: Int[Tensor, "*#batch ray"],
+    grid: PixelGrid = "centers",
 ) -> tuple[Float[Tensor, "*batch ray 3"], Float[Tensor, "*batch ray 3"]]:
-    """Rays through the centres of the pixels with flat indices `index`."""
-    xy = pixel_centers(size, cameras.device).reshape(-1, 2)[index]
+    """Rays through the pixels with flat indices `index` (see `get_rays`)."""
+    xy = image_points(size, index, grid)
     return get_rays(cameras, xy.expand(*cameras.shape, -1, -1))
+
+
+def measured(
+    directions: Float[Tensor, "*batch ray 3"], measure: Measure
+) -> tuple[Float[Tensor, "*batch ray 3"], Float[Tensor, "*batch ray"]]:
+    """Directions with z = 1 in their camera, scaled to what positions count.
+
+    Then `origin + position * direction` is the point at a position. Also returns the
+    depth per position.
+    """
+    depth_per_position = torch.ones_like(directions[..., 0])
+    if measure == "distance":
+        depth_per_position = 1 / directions.norm(dim=-1)
+        directions = directions * depth_per_position[..., None]
+    return directions, depth_per_position

@@ -15,14 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unseen.encoders.auto_decoder import (
-    CodeTable,
-    FitConfig,
-    draw_pixels,
-    fit_codes,
-    norm_prior,
-)
+from unseen.encoders.auto_decoder import CodeTable, FitConfig, norm_prior
+from unseen.encoders.scene_fitting import fit_scenes
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.ray_choice import draw_pixels
 from unseen.geometry.rays import random_pixels
 from unseen.geometry.views import Example, Views
 from unseen.methods.codenerf_pose import PoseConfig, placed, pose_start
@@ -33,7 +29,7 @@ from unseen.methods.method import (
     SceneMethod,
     evaluating,
 )
-from unseen.methods.photometric import weighted_losses
+from unseen.methods.photometric import pixel_colors, weighted_losses
 from unseen.networks.coded_mlp import CodedMLP, CodedMLPConfig
 from unseen.scenes.coded_field import CodedFieldScene
 from unseen.scenes.coded_sampling import CodedSampling
@@ -231,31 +227,25 @@ class CodeNeRF(SceneMethod):
 
         `base` is where the pose's parameters start, where they are fitted.
         """
-        latest: list[dict[str, Tensor]] = []
 
-        def scene_of(codes: dict[str, Tensor]) -> CodedFieldScene:
+        def scenes_of(codes: dict[str, Tensor]) -> CodedFieldScene:
             frames = placed(self.config.pose, views, base, codes.get("pose"))
             return self._scene(codes["shape"], codes["texture"], frames)
-
-        def loss(
-            codes: dict[str, Tensor], generators: Sequence[torch.Generator]
-        ) -> Float[Tensor, "batch"]:
-            latest[:] = [{name: x.detach().clone() for name, x in codes.items()}]
-            return self._fit_error(scene_of(codes), views, generators)
 
         start = self._start(len(seeds), views)
         if base is not None:
             start["pose"] = torch.zeros_like(base)
-        fitted = fit_codes(
+        scene, fitted = fit_scenes(
+            scenes_of,
+            lambda scene, generators: self._fit_error(scene, views, generators),
             start,
-            loss,
             config,
             seeds,
-            prior=self._prior,
-            rates={"pose": self.config.pose.rate},
-            on_step=lambda done, total: report(done, total, scene_of(latest[0])),
+            self._prior,
+            report,
+            {"pose": self.config.pose.rate},
         )
-        return scene_of(fitted.codes), fitted.losses
+        return scene, fitted.losses
 
     def _start(self, batch: int, views: Views) -> dict[str, Tensor]:
         """The mean codes of the training objects."""
@@ -295,6 +285,5 @@ def _squared_errors(
     rendered: PixelRendering, views: Views, pixels: Int[Tensor, "batch view ray"]
 ) -> Float[Tensor, "batch"]:
     """Mean over pixels and channels, of colours that were not clamped."""
-    index = pixels[:, :, None].expand(-1, -1, 3, -1)
-    truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
-    return (rendered.extras["linear"] - truth).square().mean(dim=(1, 2, 3))
+    error = rendered.extras["linear"] - pixel_colors(views, pixels)
+    return error.square().mean(dim=(1, 2, 3))

@@ -58,10 +58,8 @@ class ENR(SceneMethod):
     """The method."""
 
     stochastic: ClassVar[bool] = False
-    """There is one scene for an image, whatever the seed."""
     max_context: ClassVar[int | None] = 1
     sample_options: ClassVar[frozenset[str]] = frozenset()
-    """Images that a scene is inferred from, at most."""
 
     def __init__(self, config: ENRConfig) -> None:
         super().__init__()

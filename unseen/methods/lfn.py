@@ -15,14 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unseen.encoders.auto_decoder import (
-    CodeTable,
-    FitConfig,
-    draw_pixels,
-    fit_codes,
-    mean_square_prior,
-)
+from unseen.encoders.auto_decoder import CodeTable, FitConfig, mean_square_prior
+from unseen.encoders.scene_fitting import fit_scenes
+from unseen.geometry.boxes import object_box
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.ray_choice import draw_pixels
+from unseen.geometry.rays import PixelGrid
 from unseen.geometry.views import Example, Views
 from unseen.methods.method import (
     Losses,
@@ -34,7 +32,6 @@ from unseen.methods.method import (
 from unseen.methods.photometric import choose_pixels, color_error, weighted_losses
 from unseen.networks.hypernetwork import HyperNetwork, HyperNetworkConfig
 from unseen.scenes.light_field import LightFieldScene
-from unseen.scenes.unit_rays import PixelCenters, object_box
 
 FIT = FitConfig(num_steps=500, learning_rate=5e-3)
 
@@ -52,8 +49,8 @@ class LFNConfig:
     hyper: HyperNetworkConfig = dataclasses.field(default_factory=HyperNetworkConfig)
     """The hypernetwork, and the shape of the MLP that it predicts."""
 
-    pixel_centers: PixelCenters = "half"
-    """Which convention of pixel centres rays follow."""
+    pixel_grid: PixelGrid = "centers"
+    """Where pixels lie; the authors have "integer"."""
 
     code_std: float = 0.01
     """Standard deviation of codes before they are learned; fits start at zero."""
@@ -101,7 +98,7 @@ class LFN(SceneMethod):
         c = self.config
         box = object_box(cameras[:, 0])
         return LightFieldScene(
-            self.hyper(codes), box, c.pixel_centers, c.with_depth, c.precision, c.flat
+            self.hyper(codes), box, c.pixel_grid, c.with_depth, c.precision, c.flat
         )
 
     def loss(self, example: Example, generator: torch.Generator) -> Losses:
@@ -137,29 +134,24 @@ class LFN(SceneMethod):
         steps = (options or SampleOptions()).num_steps or c.fit.num_steps
         fit = dataclasses.replace(c.fit, num_steps=steps)
         start = context.images.new_zeros(len(seeds), c.hyper.code_width)
-        scenes: list[LightFieldScene] = []
 
-        def loss(
-            codes: dict[str, Tensor], generators: Sequence[torch.Generator]
+        def error(
+            scene: LightFieldScene, generators: Sequence[torch.Generator]
         ) -> Tensor:
-            scenes[:] = [self.scene(codes["code"], context.cameras)]
             pixels = draw_pixels(
                 context.size, context.shape[1], fit.rays, generators, start.device
             )
-            rendered = scenes[0].render_pixels(context.cameras, context.size, pixels)
+            rendered = scene.render_pixels(context.cameras, context.size, pixels)
             return c.color_weight * color_error(rendered, context, pixels)
 
-        def report(done: int, total: int) -> None:
-            if on_step is not None:
-                on_step(done, total, scenes[0].detach())
-
         with evaluating(self):
-            fitted = fit_codes(
+            scene, _ = fit_scenes(
+                lambda codes: self.scene(codes["code"], context.cameras),
+                error,
                 {"code": start},
-                loss,
                 fit,
                 [0] * len(seeds),
                 lambda codes: c.code_weight * mean_square_prior(codes["code"]),
-                on_step=report,
+                on_step,
             )
-            return self.scene(fitted.codes["code"], context.cameras).detach()
+        return scene

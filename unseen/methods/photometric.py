@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unseen.geometry.ray_choice import ChosenRays
 from unseen.geometry.rays import random_pixels
 from unseen.geometry.views import Views
 from unseen.methods.method import Losses
 from unseen.rendering.volume import distortion_loss
-from unseen.scenes.scene import PixelRendering
+from unseen.scenes.scene import PixelRendering, Scene
 
 Pattern = Literal["scattered", "patch"]
 
@@ -46,6 +47,14 @@ def choose_pixels(
     return pixels.to(views.images.device)
 
 
+def pixel_colors(
+    views: Views, pixels: Int[Tensor, "batch view ray"]
+) -> Float[Tensor, "batch view ray 3"]:
+    """What views show at pixels with flat indices; in [0, 1]."""
+    index = pixels[:, :, None].expand(-1, -1, 3, -1)
+    return views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
+
+
 @dataclasses.dataclass(frozen=True)
 class PhotometricErrors:
     """Errors per scene; zero where the data or the scene knows nothing of the kind."""
@@ -69,8 +78,7 @@ def compare(
     pattern: Pattern,
 ) -> PhotometricErrors:
     """Compare rendered pixels with the views that they show."""
-    index = pixels[:, :, None].expand(-1, -1, 3, -1)
-    truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
+    truth = pixel_colors(views, pixels)
     color = 4 * (rendered.color - truth).square().mean(dim=(1, 2, 3))
     proposal = distortion = opacity = smoothness = torch.zeros_like(color)
     if "proposal_color" in rendered.extras:
@@ -132,9 +140,27 @@ def color_error(
     rendered: PixelRendering, views: Views, pixels: Int[Tensor, "batch view ray"]
 ) -> Float[Tensor, "batch"]:
     """Mean squared error of colours in [-1, 1], of any rendering."""
-    index = pixels[:, :, None].expand(-1, -1, 3, -1)
-    truth = views.images.flatten(-2).gather(-1, index).transpose(-1, -2)
-    return 4 * (rendered.color - truth).square().mean(dim=(1, 2, 3))
+    error = rendered.color - pixel_colors(views, pixels)
+    return 4 * error.square().mean(dim=(1, 2, 3))
+
+
+def coarse_and_fine(
+    scene: Scene, rays: ChosenRays, size: tuple[int, int], generator: torch.Generator
+) -> Losses:
+    """Mean squared errors, in [0, 1], of a scene's two renderings of chosen rays.
+
+    `size` is the (height, width) of the images that the rays come from; the scene's
+    renderings of pixels have the extra "coarse_color".
+    """
+    # A ray is a camera with one pixel.
+    r = scene.render_pixels(rays.cameras, size, rays.pixels[..., None], generator)
+    coarse, truth = r.extras["coarse_color"], rays.colors[:, :, None]
+    return weighted_losses(
+        [
+            ("fine", 1.0, (r.color - truth).square().mean(dim=(1, 2, 3))),
+            ("coarse", 1.0, (coarse - truth).square().mean(dim=(1, 2, 3))),
+        ]
+    )
 
 
 def structural_similarity(

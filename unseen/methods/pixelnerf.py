@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.ray_choice import choose_rays
@@ -25,6 +25,7 @@ from unseen.methods.method import (
     SceneMethod,
     evaluating,
 )
+from unseen.methods.photometric import coarse_and_fine
 from unseen.networks.aligned_mlp import AlignedMLP, AlignedMLPConfig
 from unseen.networks.resnet34 import ResNetConfig, ResNetPyramid
 from unseen.rendering.coarse_fine import CoarseFineSampling
@@ -123,14 +124,7 @@ class PixelNeRF(SceneMethod):
         chosen = choose_rays(
             example.target, c.rays, c.box_share, self.background, generator
         )
-        # A ray is a camera with one pixel.
-        pixels = chosen.pixels[..., None]
-        r = scene.render_pixels(chosen.cameras, example.target.size, pixels, generator)
-        truth = chosen.colors[:, :, None]
-        fine = nn.functional.mse_loss(r.color, truth)
-        coarse = nn.functional.mse_loss(r.extras["coarse_color"], truth)
-        terms = {"fine": fine.detach(), "coarse": coarse.detach()}
-        return Losses(fine + coarse, terms)
+        return coarse_and_fine(scene, chosen, example.target.size, generator)
 
     # ---- Inference ------------------------------------------------------------------
 

@@ -1,28 +1,22 @@
-"""Presets of the auto-decoders with hypernetworks, SRN and LFN."""
+"""Presets of the auto-decoders: SRN, LFN and CodeNeRF."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from unseen.encoders.auto_decoder import FitConfig
-from unseen.methods.lfn import LFNConfig  # arrow: presets of two methods of one family
-from unseen.methods.srn import SRNConfig  # arrow: presets of two methods of one family
+from unseen.methods.codenerf import CodeNeRFConfig  # arrow: a list of presets
+from unseen.methods.codenerf_pose import PoseConfig  # arrow: a list of presets
+from unseen.methods.lfn import LFNConfig  # arrow: a list of presets
+from unseen.methods.srn import SRNConfig  # arrow: a list of presets
+from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.networks.hypernetwork import HyperNetworkConfig
 from unseen.networks.ray_marcher import RayMarcherConfig
+from unseen.scenes.coded_sampling import AUTHORS_SAMPLING, CodedSampling
 from unseen.scenes.ray_marched import Marching
-from unseen.training.config import TrainConfig
-from unseen.training.preset import Preset
+from unseen.training.preset import MINUTES, PLAIN_ADAM, Preset
 
-# Adam without warm-up, clipping or averaging.
-_PAPER_TRAINING = TrainConfig(
-    steps=175_000,
-    batch_size=8,
-    learning_rate=5e-5,
-    warmup_steps=0,
-    betas=(0.9, 0.999),
-    clip_norm=0.0,
-    ema_decay=0.0,
-)
+_PAPER_TRAINING = dataclasses.replace(PLAIN_ADAM, batch_size=8, learning_rate=5e-5)
 _SRN = SRNConfig(
     # Of the authors' re-training on the test objects; it stops where nothing happens.
     fit=FitConfig(num_steps=100_000, learning_rate=5e-5, patience=2_000),
@@ -56,18 +50,6 @@ _LFN_SMALL = LFNConfig(
     rays=1024,
     fit=FitConfig(num_steps=200, learning_rate=1e-2),
 )
-_SMALL_TRAINING = TrainConfig(
-    steps=2_000,
-    batch_size=8,
-    learning_rate=1e-3,
-    warmup_steps=50,
-    decay="cosine",
-    ema_decay=0.99,
-    checkpoint_every=500,
-    sample_every=500,
-    num_workers=0,
-)
-
 AUTO_DECODER_PRESETS: dict[str, Preset] = {
     "srn-cars-64": Preset(
         dataclasses.replace(_SRN, image_size=64),
@@ -95,7 +77,7 @@ AUTO_DECODER_PRESETS: dict[str, Preset] = {
     ),
     "srn-small": Preset(
         _SRN_SMALL,
-        _SMALL_TRAINING,
+        MINUTES,
         num_target=1,
         description="A thin SRN at 64x64, for two processor cores.",
     ),
@@ -126,10 +108,49 @@ AUTO_DECODER_PRESETS: dict[str, Preset] = {
     ),
     "lfn-small": Preset(
         _LFN_SMALL,
-        _SMALL_TRAINING,
+        MINUTES,
         num_target=1,
         description="A thin LFN at 64x64, for two processor cores.",
     ),
+    # The authors halve the rate four times, look at one object's full images in a
+    # step, and train on the middle 64x64 pixels (`crop`) for most of it.
+    "codenerf-srn": Preset(
+        CodeNeRFConfig(
+            sampling=AUTHORS_SAMPLING,
+            extent=0.75,
+            rays=2048,
+            chunk_rays=2048,
+            pose=PoseConfig(radius=1.3),
+        ),
+        dataclasses.replace(
+            PLAIN_ADAM,
+            steps=1_200_000,
+            batch_size=1,
+            decay="cosine",
+            weight_decay=1e-2,
+        ),
+        num_target=1,
+        description="CodeNeRF as published, ShapeNet-SRN at 128x128.",
+    ),
+    "codenerf-small": Preset(
+        CodeNeRFConfig(
+            image_size=64,
+            network=CodedMLPConfig(64, 64, shape_blocks=2, point_octaves=6),
+            sampling=CodedSampling(num_samples=32),
+            rays=128,
+            code_rate=5.0,
+            fit=FitConfig(
+                num_steps=150,
+                learning_rate=2e-2,
+                optimizer="adamw",
+                weight_decay=1e-2,
+                halve_every=50,
+                rays=256,
+            ),
+        ),
+        dataclasses.replace(MINUTES, steps=3_000, batch_size=4),
+        description="CodeNeRF at 64x64, for a CPU.",
+    ),
 }
-"""Batches count objects; each brings two views, so that they hold as many images as
-the authors'."""
+"""Batches of SRN and LFN count objects; each brings two views, so that they hold as
+many images as the authors'."""

@@ -5,25 +5,20 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from unseen.encoders.auto_decoder import FitConfig
 from unseen.encoders.frustum import FrustumConfig
 from unseen.encoders.pixel_aligned import PixelAlignedConfig
 from unseen.errors import UserError
 from unseen.methods.codenerf import CodeNeRF, CodeNeRFConfig
-from unseen.methods.codenerf_pose import PoseConfig
 from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
 from unseen.methods.enr import ENR, ENRConfig
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
-from unseen.methods.presets_aligned import ALIGNED_PRESETS
 from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
+from unseen.methods.presets_feed_forward import FEED_FORWARD_PRESETS
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
-from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.networks.unet2d import UNet2dConfig
-from unseen.networks.voxel_resnet import VoxelNetworkConfig
-from unseen.scenes.coded_sampling import AUTHORS_SAMPLING, CodedSampling
 from unseen.training.config import TrainConfig
 from unseen.training.preset import Preset
 
@@ -66,15 +61,6 @@ _PAPER_TRAINING = TrainConfig(
     ema_decay=0.9995,
 )
 
-_SMALL_VOXELS = VoxelNetworkConfig(
-    channels_2d=(16, 16, 32, 48, 48),
-    strides_2d=(1, 1, 2, 2, 1),
-    unfold=(96, 256),
-    channels_3d=(16, 16, 32, 32, 16),
-    strides_3d=(1, 1, 2, 1, -2),
-    fold=(128, 48),
-)
-
 _OBJECTS_TRAINING = TrainConfig(
     steps=1_350,
     batch_size=8,
@@ -115,7 +101,7 @@ PRESETS: dict[str, Preset] = {
     # views (deterministic 18.4 dB); see docs/models/vehicles-64.md.
     "vehicles-64": Preset(
         DFMConfig(
-            _SMALL_FRUSTUM,
+            dataclasses.replace(_SMALL_FRUSTUM, sample_detail=0.15),
             target_pixels=768,
             other_pixels=256,
             sampling=SampleConfig(num_steps=30, guidance=1.0, eta=1.0),
@@ -136,92 +122,7 @@ PRESETS: dict[str, Preset] = {
         description="DFM as published, RealEstate10K at 128x128; starts from 64x64.",
     ),
     **AUTO_DECODER_PRESETS,
-    "enr-chairs": Preset(
-        ENRConfig(),
-        TrainConfig(
-            # 100 epochs of 25 pairs of views, of some 4,600 objects (of one's own data:
-            # `--train.steps`).
-            steps=1_440_000,
-            batch_size=8,
-            learning_rate=2e-4,
-            warmup_steps=0,
-            betas=(0.9, 0.999),
-            clip_norm=0.0,
-            ema_decay=0.0,
-        ),
-        num_target=1,
-        description="Equivariant Neural Rendering as published, at 128x128.",
-    ),
-    "enr-small": Preset(
-        ENRConfig(64, _SMALL_VOXELS),
-        TrainConfig(
-            steps=2_000,
-            batch_size=8,
-            learning_rate=1e-3,
-            warmup_steps=50,
-            decay="cosine",
-            ema_decay=0.99,
-            checkpoint_every=200,
-            sample_every=500,
-            num_workers=0,
-        ),
-        num_target=1,
-        description="Equivariant Neural Rendering at 64x64, for a CPU.",
-    ),
-    # The authors halve the rate four times, look at one object's full images in a
-    # step, and train on the middle 64x64 pixels (`crop`) for most of it.
-    "codenerf-srn": Preset(
-        CodeNeRFConfig(
-            sampling=AUTHORS_SAMPLING,
-            extent=0.75,
-            rays=2048,
-            chunk_rays=2048,
-            pose=PoseConfig(radius=1.3),
-        ),
-        TrainConfig(
-            steps=1_200_000,
-            batch_size=1,
-            learning_rate=1e-4,
-            warmup_steps=0,
-            decay="cosine",
-            weight_decay=1e-2,
-            betas=(0.9, 0.999),
-            clip_norm=0.0,
-            ema_decay=0.0,
-        ),
-        num_target=1,
-        description="CodeNeRF as published, ShapeNet-SRN at 128x128.",
-    ),
-    "codenerf-small": Preset(
-        CodeNeRFConfig(
-            image_size=64,
-            network=CodedMLPConfig(64, 64, shape_blocks=2, point_octaves=6),
-            sampling=CodedSampling(num_samples=32),
-            rays=128,
-            code_rate=5.0,
-            fit=FitConfig(
-                num_steps=150,
-                learning_rate=2e-2,
-                optimizer="adamw",
-                weight_decay=1e-2,
-                halve_every=50,
-                rays=256,
-            ),
-        ),
-        TrainConfig(
-            steps=3_000,
-            batch_size=4,
-            learning_rate=1e-3,
-            warmup_steps=50,
-            decay="cosine",
-            ema_decay=0.99,
-            checkpoint_every=200,
-            sample_every=500,
-            num_workers=0,
-        ),
-        description="CodeNeRF at 64x64, for a CPU.",
-    ),
-    **ALIGNED_PRESETS,
+    **FEED_FORWARD_PRESETS,
 }
 
 

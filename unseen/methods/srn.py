@@ -14,14 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unseen.encoders.auto_decoder import (
-    CodeTable,
-    FitConfig,
-    draw_pixels,
-    fit_codes,
-    mean_square_prior,
-)
+from unseen.encoders.auto_decoder import CodeTable, FitConfig, mean_square_prior
+from unseen.encoders.scene_fitting import fit_scenes
+from unseen.geometry.boxes import object_box
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.ray_choice import draw_pixels
 from unseen.geometry.views import Example, Views
 from unseen.methods.method import (
     Losses,
@@ -34,7 +31,7 @@ from unseen.methods.photometric import choose_pixels, color_error, weighted_loss
 from unseen.networks.hypernetwork import HyperNetwork, HyperNetworkConfig
 from unseen.networks.ray_marcher import RayMarcher, RayMarcherConfig
 from unseen.scenes.ray_marched import Marching, RayMarchedScene
-from unseen.scenes.unit_rays import object_box
+from unseen.scenes.scene import PixelRendering
 
 HYPER = HyperNetworkConfig(
     sizes=(3, 256, 256, 256, 256), plain_last=False, split="layer"
@@ -112,13 +109,11 @@ class SRN(SceneMethod):
         count = c.rays or views.size[0] * views.size[1]
         pixels = choose_pixels(views, count, "scattered", generator)
         rendered = scene.render_pixels(views.cameras, views.size, pixels, generator)
-        assert rendered.depth is not None
-        behind = rendered.depth.clamp(max=0).square().mean(dim=(1, 2))
         return weighted_losses(
             [
                 ("color", c.color_weight, color_error(rendered, views, pixels)),
                 ("code", c.code_weight, mean_square_prior(codes)),
-                ("behind", c.depth_weight, behind),
+                ("behind", c.depth_weight, _behind(rendered)),
             ]
         )
 
@@ -140,32 +135,31 @@ class SRN(SceneMethod):
             for seed in seeds
         ]
         start = c.code_std * torch.stack(drawn).to(device)
-        scenes: list[RayMarchedScene] = []
 
-        def loss(
-            codes: dict[str, Tensor], generators: Sequence[torch.Generator]
+        def error(
+            scene: RayMarchedScene, generators: Sequence[torch.Generator]
         ) -> Tensor:
-            scenes[:] = [self.scene(codes["code"], context.cameras)]
             pixels = draw_pixels(
                 context.size, context.shape[1], fit.rays, generators, device
             )
-            rendered = scenes[0].render_pixels(context.cameras, context.size, pixels)
-            assert rendered.depth is not None
-            behind = rendered.depth.clamp(max=0).square().mean(dim=(1, 2))
-            error = color_error(rendered, context, pixels)
-            return c.color_weight * error + c.depth_weight * behind
-
-        def report(done: int, total: int) -> None:
-            if on_step is not None:
-                on_step(done, total, scenes[0].detach())
+            rendered = scene.render_pixels(context.cameras, context.size, pixels)
+            color = color_error(rendered, context, pixels)
+            return c.color_weight * color + c.depth_weight * _behind(rendered)
 
         with evaluating(self):
-            fitted = fit_codes(
+            scene, _ = fit_scenes(
+                lambda codes: self.scene(codes["code"], context.cameras),
+                error,
                 {"code": start},
-                loss,
                 fit,
                 seeds,
                 lambda codes: c.code_weight * mean_square_prior(codes["code"]),
-                on_step=report,
+                on_step,
             )
-            return self.scene(fitted.codes["code"], context.cameras).detach()
+        return scene
+
+
+def _behind(rendered: PixelRendering) -> Float[Tensor, "batch"]:
+    """Mean square of the depths behind the camera."""
+    assert rendered.depth is not None
+    return rendered.depth.clamp(max=0).square().mean(dim=(1, 2))

@@ -8,11 +8,12 @@ project. One pass makes a scene: there is nothing to sample.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
@@ -25,6 +26,7 @@ from unseen.methods.method import (
     SceneMethod,
     evaluating,
 )
+from unseen.methods.photometric import coarse_and_fine
 from unseen.networks.aligned_mlp import AlignedMLP, AlignedMLPConfig
 from unseen.networks.fused_features import FusedFeatures, FusedFeaturesConfig
 from unseen.rendering.coarse_fine import CoarseFineSampling
@@ -35,7 +37,7 @@ from unseen.scenes.sparse_frame import SparseRendering
 # What the network is told, which makes the method; the rest is a choice of conventions.
 _READING = AlignedReading(
     octaves=10,
-    octave_scale=3.141592653589793,
+    octave_scale=math.pi,
     frame="camera",
     unit_directions=False,
     sees_color=True,
@@ -144,14 +146,7 @@ class VisionNeRF(SceneMethod):
         chosen = choose_rays(
             example.target, c.rays, c.box_share, self.background, generator
         )
-        # A ray is a camera with one pixel.
-        pixels = chosen.pixels[..., None]
-        r = scene.render_pixels(chosen.cameras, example.target.size, pixels, generator)
-        truth = chosen.colors[:, :, None]
-        fine = nn.functional.mse_loss(r.color, truth)
-        coarse = nn.functional.mse_loss(r.extras["coarse_color"], truth)
-        terms = {"fine": fine.detach(), "coarse": coarse.detach()}
-        return Losses(fine + coarse, terms)
+        return coarse_and_fine(scene, chosen, example.target.size, generator)
 
     # ---- Inference ------------------------------------------------------------------
 

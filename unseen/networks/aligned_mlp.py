@@ -3,7 +3,7 @@
 A point is seen from several views; each contributes what it knows of the point's place
 and the image feature where the point projects. Features enter through linear maps of
 their own, before the first blocks. The first blocks treat views by themselves; then
-views are averaged (pixelNeRF; Yu et al., 2021, section B.1).
+views are averaged (pixelNeRF; Yu et al., 2021).
 """
 
 from __future__ import annotations

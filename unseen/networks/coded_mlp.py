@@ -1,7 +1,7 @@
 """A radiance field that is conditioned on a code of shape and a code of texture.
 
-Of CodeNeRF (Jang and Agapito, ICCV 2021): density sees the shape code only,
-colour sees both, so that the two can be edited apart.
+Of CodeNeRF (Jang and Agapito, ICCV 2021): density sees the shape code only, colour sees
+both, so that the two can be edited apart.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from unseen.networks.embeddings import blocked_encoding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +28,6 @@ class CodedMLPConfig:
     texture_blocks: int = 1
     point_octaves: int = 10
     direction_octaves: int = 4
-
-
-def blocked_encoding(
-    values: Float[Tensor, "*batch 3"], octaves: int
-) -> Float[Tensor, "*batch encoding"]:
-    """(x, sin x, sin 2x, sin 4x, ..., cos x, cos 2x, ...), each of all coordinates.
-
-    Frequencies are powers of two, without pi; all sines precede all cosines.
-    """
-    frequencies = 2.0 ** torch.arange(octaves, device=values.device)
-    angles = (values[..., None, :] * frequencies[:, None]).flatten(-2)
-    return torch.cat([values, angles.sin(), angles.cos()], dim=-1)
 
 
 class CodedMLP(nn.Module):

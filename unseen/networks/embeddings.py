@@ -74,6 +74,18 @@ def octave_encoding(
     return torch.cat([points, waves.flatten(-3)], dim=-1)
 
 
+def blocked_encoding(
+    values: Float[Tensor, "*batch 3"], octaves: int
+) -> Float[Tensor, "*batch encoding"]:
+    """(x, sin x, sin 2x, sin 4x, ..., cos x, cos 2x, ...), each of all coordinates.
+
+    Frequencies are powers of two, without pi; all sines precede all cosines.
+    """
+    frequencies = 2.0 ** torch.arange(octaves, device=values.device)
+    angles = (values[..., None, :] * frequencies[:, None]).flatten(-2)
+    return torch.cat([values, angles.sin(), angles.cos()], dim=-1)
+
+
 def harmonic_embedding(
     values: Float[Tensor, "*batch coordinate"], octaves: int
 ) -> Float[Tensor, "*batch embedding"]:

@@ -1,8 +1,8 @@
 """The image encoder of VisionNeRF: a vision transformer and a shallow CNN, fused.
 
 Lin et al. (2023), "Vision Transformer for NeRF-Based View Synthesis from a Single Input
-Image", section 3. Tokens of four blocks are laid out as maps of four sizes, as in DPT
-(Ranftl et al., 2021), and fused; the CNN keeps what is fine and local.
+Image". Tokens of four blocks are laid out as maps of four sizes, as in DPT (Ranftl et
+al., 2021), and fused; the CNN keeps what is fine and local.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class RayMarcherConfig:
 class RayMarcher(nn.Module):
     """Walks along rays by steps that an LSTM reads off a scene's features.
 
-    SRN (Sitzmann et al., NeurIPS 2019, section 3.2 and algorithm 1).
+    SRN (Sitzmann et al., NeurIPS 2019).
     """
 
     def __init__(self, config: RayMarcherConfig) -> None:

@@ -1,8 +1,8 @@
 """The image encoder of pixelNeRF: features of a ResNet-34 at four scales, as one map.
 
 The trunk is that of He et al. (2016), with the tensor names that torchvision gives it,
-so that weights from elsewhere fit. The pyramid is pixelNeRF's (Yu et al., 2021, section
-B.1): what the first four stages say is resized to the first one's size and stacked.
+so that weights from elsewhere fit. The pyramid is pixelNeRF's (Yu et al., 2021): what
+the first four stages say is resized to the first one's size and stacked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ResNetConfig:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al., 2016, figure 5, left)."""
+    """Two 3x3 convolutions around a shortcut (He et al., 2016)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

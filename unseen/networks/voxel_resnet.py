@@ -1,9 +1,9 @@
 """Images to latent volumes and back, by residual networks in 2D and in 3D.
 
-The two networks of Equivariant Neural Rendering (Dupont et al., ICML 2020):
-an image passes a 2D network, its channels are unfolded into depth, and
-a 3D network follows; the decoder has the same steps in the opposite order. Volumes have
-the axes (channel, depth, height, width), and depth grows towards the camera.
+The two networks of Equivariant Neural Rendering (Dupont et al., ICML 2020): an image
+passes a 2D network, its channels are unfolded into depth, and a 3D network follows; the
+decoder has the same steps in the opposite order. Volumes have the axes (channel, depth,
+height, width), and depth grows towards the camera.
 """
 
 from __future__ import annotations

@@ -52,9 +52,9 @@ class CoarseFineSampling:
     """Samples drawn from the coarse weights."""
 
     num_depth: int = 16
-    """Samples around the position that the coarse weights expect (pixelNeRF, section
-    B.1). The expectation is not divided by the opacity, as in the authors' code: where
-    next to nothing is hit, these samples lie at `near`."""
+    """Samples around the position that the coarse weights expect (pixelNeRF). The
+    expectation is not divided by the opacity, as in the authors' code: where next to
+    nothing is hit, these samples lie at `near`."""
 
     depth_deviation: float = 0.01
     """Standard deviation of the latter, in the unit of positions."""

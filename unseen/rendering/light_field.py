@@ -4,7 +4,7 @@ All rays through a point of a matt surface have one colour. Move a ray sideways 
 and turn it by -a / t: it still passes through the point at distance t, and its colour
 does not change. So the derivative by turning is t times the derivative by moving (the
 slope of lines in epipolar-plane images; Sitzmann et al., "Light Field Networks",
-NeurIPS 2021, section 3.3).
+NeurIPS 2021).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def light_field_distance(
     return (product + FLAT**2 * far) / (energy + FLAT**2)
 
 
-def render_sparsely(
+def render_where_needed(
     evaluate: Callable[[Tensor], Tensor],
     views: int,
     size: tuple[int, int],

@@ -8,33 +8,18 @@ feature where it projects; an MLP turns this into density, colour and features
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.projection import world_to_camera
+from unseen.geometry.rays import PixelGrid
 from unseen.networks.resnet_fc import TimeResnetFC
 from unseen.rendering.interpolation import lookup, trilinear_corners
-
-PixelGrid = Literal["centers", "corners"]
-"""Where pixel i of N lies: at (i + 0.5) / N, or at i / (N - 1), from image edge to
-image edge, as the released weights of DFM were trained."""
-
-
-def image_points(
-    size: tuple[int, int], pixels: Int[Tensor, "*batch ray"], pixel_grid: PixelGrid
-) -> Float[Tensor, "*batch ray 2"]:
-    """Normalised (x, y) of flat pixel indices, on either pixel grid."""
-    height, width = size
-    xy = torch.stack([pixels % width, pixels // width], dim=-1).float()
-    extent = xy.new_tensor([width, height])
-    if pixel_grid == "corners":
-        return xy / (extent - 1).clamp(min=1)
-    return (xy + 0.5) / extent
 
 
 def look_up_views(

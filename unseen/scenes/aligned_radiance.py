@@ -2,7 +2,7 @@
 
 A world point picks up, from every source view, the image feature where it projects; an
 MLP turns these, the point's place and the viewing direction into density and colour
-(Yu et al., 2021, section 4; Lin et al., 2023, section 3.3).
+(Yu et al., CVPR 2021; Lin et al., WACV 2023).
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.projection import world_to_camera
-from unseen.geometry.rays import get_rays
+from unseen.geometry.rays import Measure, PixelGrid
 from unseen.networks.aligned_mlp import AlignedMLP
 from unseen.networks.embeddings import octave_encoding
 from unseen.rendering.interpolation import TrilinearCorners, lookup, trilinear_corners
 from unseen.scenes.ray_sampling import Rays
+
+MAX_POINTS = 65536
+"""Points times views that are evaluated at a time, which bounds the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +68,12 @@ class AlignedReading:
     """Where pixel index i of n lies in a map of m features: at i m / n (pixelNeRF's
     "latent scaling"; exact for a strided convolution), or at i (m - 1) / (n - 1)."""
 
-    pixel_centers: Literal["half", "integer"] = "half"
-    """Whether pixel i's ray goes through (i + 0.5) / n of the image, or through i / n,
-    as the authors of both systems have it."""
+    pixel_grid: PixelGrid = "centers"
+    """Where pixels lie; the authors of both systems have "integer"."""
 
-    measure: Literal["depth", "distance"] = "depth"
-    """What cameras' near and far bound and what samples divide: z in the camera frame,
-    or Euclidean distance, as the authors of pixelNeRF have it."""
+    measure: Measure = "depth"
+    """What cameras' near and far bound and samples divide; the authors of pixelNeRF
+    have distances."""
 
     @property
     def place(self) -> int:
@@ -84,19 +87,7 @@ class AlignedReading:
         pixels: Int[Tensor, "batch view ray"],
     ) -> Rays:
         """Rays through pixels (flat indices), those of all views one after another."""
-        height, width = size
-        xy = torch.stack([pixels % width, pixels // width], dim=-1)
-        offset = 0.5 if self.pixel_centers == "half" else 0.0
-        extent = xy.new_tensor([width, height])
-        origins, directions = get_rays(cameras, (xy + offset) / extent)
-        depth_per_position = torch.ones_like(directions[..., 0])
-        if self.measure == "distance":
-            depth_per_position = 1 / directions.norm(dim=-1)
-            directions = directions * depth_per_position[..., None]
-        near = cameras.near[..., None].expand(pixels.shape)
-        far = cameras.far[..., None].expand(pixels.shape)
-        parts = (origins, directions, near, far, depth_per_position)
-        return Rays(*(part.flatten(1, 2) for part in parts))
+        return Rays.of_pixels(cameras, size, pixels, self.pixel_grid, self.measure)
 
     def map_points(
         self,
@@ -108,7 +99,7 @@ class AlignedReading:
         image = xy.new_tensor(image_size[::-1])
         grid = xy.new_tensor(map_size[::-1])
         index = xy * image
-        if self.pixel_centers == "half":
+        if self.pixel_grid == "centers":
             index = index - 0.5
         if self.map_extent == "corners":
             return index * ((grid - 1) / (image - 1))
@@ -267,3 +258,29 @@ class AlignedRadiance:
         )
         features = found[..., 0].mT.unflatten(0, maps.shape[:2])
         return self.activate(self.network(place, features))
+
+    def query_in_pieces(
+        self,
+        points: Float[Tensor, "batch point 3"],
+        directions: Float[Tensor, "batch point 3"],
+        *,
+        plain: bool = False,
+    ) -> tuple[Float[Tensor, "batch point"], Float[Tensor, "batch point 3"]]:
+        """`query`, or `query_plain`; pieces are evaluated again for gradients."""
+        query = self.query_plain if plain else self.query
+        count = max(1, MAX_POINTS // self.sources.cameras.near.numel())
+        if points.shape[1] <= count:
+            return query(points, directions)
+        if not plain:
+            # Made here and not in a piece, which would make it once more.
+            _ = self.projected
+        found = []
+        for piece in zip(
+            points.split(count, dim=1), directions.split(count, dim=1), strict=True
+        ):
+            if torch.is_grad_enabled():
+                found.append(checkpoint(query, *piece, use_reentrant=False))
+            else:
+                found.append(query(*piece))
+        densities, colors = zip(*found, strict=True)
+        return torch.cat(densities, dim=1), torch.cat(colors, dim=1)

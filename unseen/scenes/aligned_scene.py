@@ -1,4 +1,3 @@
-# length: one scene with its fast and its plain rendering, and its state.
 """The scene of pixelNeRF and VisionNeRF: a field of source views, volume rendered.
 
 Two networks read the same views: the coarse one tells where along a ray the matter is,
@@ -9,18 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from unseen.geometry.boxes import box_around, frustum_box
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.projection import world_to_camera
-from unseen.geometry.rays import get_rays
 from unseen.networks.aligned_mlp import AlignedMLP, AlignedMLPConfig
 from unseen.rendering.coarse_fine import CoarseFineSampling, SampleNumbers
 from unseen.rendering.rendering import Rendering, stack_renderings
@@ -28,11 +25,14 @@ from unseen.rendering.volume import RayRendering, integrate
 from unseen.scenes.aligned_radiance import AlignedRadiance, AlignedReading, SourceViews
 from unseen.scenes.occupancy import Occupancy
 from unseen.scenes.ray_sampling import Rays
-from unseen.scenes.scene import FieldScene, PixelRendering
+from unseen.scenes.scene import FieldScene, PixelRendering, cat_pixels
 from unseen.scenes.sparse_frame import SparseRendering, render_sparsely
-
-MAX_POINTS = 65536
-"""Points times views that are evaluated at a time, which bounds the memory."""
+from unseen.scenes.state import (
+    camera_tensors,
+    cameras_of,
+    module_state,
+    module_tensors,
+)
 
 BOUNDS_RESOLUTION = 32
 """Cells, along each axis, in which matter is looked for to bound it."""
@@ -103,37 +103,10 @@ class AlignedRadianceScene(FieldScene):
             density, color = self._batch.evaluate(points[None])
             return density[0], color[0]
         directions = self._directions(points)
-        density, color = self._query(self.fine, points, directions)
+        density, color = self.fine.query_in_pieces(points, directions)
         if not self.reading.world_density:
             density = density / directions.norm(dim=-1)
         return density, color
-
-    def _query(
-        self,
-        field: AlignedRadiance,
-        points: Float[Tensor, "batch point 3"],
-        directions: Float[Tensor, "batch point 3"],
-        *,
-        plain: bool = False,
-    ) -> tuple[Float[Tensor, "batch point"], Float[Tensor, "batch point 3"]]:
-        """Ask a field piece by piece; pieces are evaluated again for gradients."""
-        query = field.query_plain if plain else field.query
-        count = max(1, MAX_POINTS // self.sources.cameras.near.numel())
-        if points.shape[1] <= count:
-            return query(points, directions)
-        if not plain:
-            # Made here and not in a piece, which would make it once more.
-            _ = field.projected
-        found = []
-        for piece in zip(
-            points.split(count, dim=1), directions.split(count, dim=1), strict=True
-        ):
-            if torch.is_grad_enabled():
-                found.append(checkpoint(query, *piece, use_reentrant=False))
-            else:
-                found.append(query(*piece))
-        densities, colors = zip(*found, strict=True)
-        return torch.cat(densities, dim=1), torch.cat(colors, dim=1)
 
     # ---- Rays -----------------------------------------------------------------------
 
@@ -149,7 +122,7 @@ class AlignedRadianceScene(FieldScene):
         points = rays.points(positions)
         directions = rays.directions[:, :, None].expand(*positions.shape, 3)
         directions = directions.flatten(1, 2)
-        density, color = self._query(field, points, directions, plain=plain)
+        density, color = field.query_in_pieces(points, directions, plain=plain)
         density = density.unflatten(1, positions.shape[1:])
         color = color.unflatten(1, positions.shape[1:])
         return self.integrate(rays, positions, density, color)
@@ -202,9 +175,7 @@ class AlignedRadianceScene(FieldScene):
             r = self._batch.render_pixels(
                 cameras[None], size, pixels[None], generator, plain=plain
             )
-            extras = {name: extra[0] for name, extra in r.extras.items()}
-            assert r.depth is not None and r.opacity is not None
-            return PixelRendering(r.color[0], r.depth[0], r.opacity[0], extras=extras)
+            return r[0]
         rays = self.reading.camera_rays(cameras, size, pixels)
         shape, device = tuple(rays.near.shape), cameras.device
         if generator is None:
@@ -213,13 +184,9 @@ class AlignedRadianceScene(FieldScene):
             numbers = self.sampling.draw(shape, generator, device)
         r = self.render_rays(rays, numbers, plain=plain)
         assert r.coarse is not None
-        coarse = r.coarse.color.unflatten(1, pixels.shape[1:])
-        return PixelRendering(
-            r.color.unflatten(1, pixels.shape[1:]),
-            (r.depth * rays.depth_per_position).unflatten(1, pixels.shape[1:]),
-            r.opacity.unflatten(1, pixels.shape[1:]),
-            extras={"coarse_color": coarse},
-        )
+        found = _pixels(r, rays)
+        extras = {"coarse_color": r.coarse.color}
+        return dataclasses.replace(found, extras=extras).unflatten(pixels.shape[1:])
 
     # ---- Images ---------------------------------------------------------------------
 
@@ -235,7 +202,8 @@ class AlignedRadianceScene(FieldScene):
         for camera in cameras:
             rays = self._frame_rays(camera, size)
             found = render_sparsely(*fields, rays, size, self.sampling, self.sparse)
-            frames.append(_to_image([self.integrate(rays, *found)], rays, size))
+            pixels = _pixels(self.integrate(rays, *found), rays)
+            frames.append(pixels[0].image(size))
         return stack_renderings(frames)
 
     def render_plain(
@@ -247,8 +215,9 @@ class AlignedRadianceScene(FieldScene):
             rays, parts = self._frame_rays(camera, size), []
             for piece in rays.split(rays_at_a_time):
                 numbers = self.sampling.middle(tuple(piece.near.shape), camera.device)
-                parts.append(self._batch.render_rays(piece, numbers, plain=True))
-            frames.append(_to_image(parts, rays, size))
+                r = self._batch.render_rays(piece, numbers, plain=True)
+                parts.append(_pixels(r, piece))
+            frames.append(cat_pixels(parts)[0].image(size))
         return stack_renderings(frames)
 
     def _frame_rays(self, camera: Cameras, size: tuple[int, int]) -> Rays:
@@ -259,41 +228,27 @@ class AlignedRadianceScene(FieldScene):
     @functools.cached_property
     def _matter(self) -> Float[Tensor, "2 3"]:
         """A box that holds the matter of one scene."""
-        cameras = self.sources.cameras
-        corners = cameras.near.new_tensor([[0, 0], [1, 0], [0, 1], [1, 1]])
-        origins, directions = get_rays(cameras, corners.expand(*cameras.shape, -1, -1))
-        if self.reading.measure == "distance":
-            directions = functional.normalize(directions, dim=-1)
-        ends = torch.stack([cameras.near, cameras.far])[..., None, None]
-        points = (origins + ends * directions).reshape(-1, 3)
-        limits = torch.stack([points.amin(dim=0), points.amax(dim=0)])
+        limits = frustum_box(self.sources.cameras, self.reading.measure)
         return Occupancy.find(self, limits, BOUNDS_RESOLUTION).bounds()
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         """Where matter is, inside of the box around all source views' frustums."""
         if not self.shape:
             return self._matter
-        each = torch.stack([self[i].bounds() for i in range(self.shape[0])])
-        return torch.stack([each[:, 0].amin(dim=0), each[:, 1].amax(dim=0)])
+        each = [self[i].bounds() for i in range(self.shape[0])]
+        return box_around(torch.stack(each))
 
     # ---- Files ----------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        cameras = self.sources.cameras
-        tensors = {
+        return {
             "maps": self.sources.maps,
             "images": self.sources.images,
-            "extrinsics": cameras.extrinsics,
-            "intrinsics": cameras.intrinsics,
-            "near": cameras.near,
-            "far": cameras.far,
+            **camera_tensors(self.sources.cameras),
             "background": self.background,
+            **module_tensors("coarse", self.coarse_network),
+            **module_tensors("fine", self.fine_network),
         }
-        networks = {"coarse": self.coarse_network, "fine": self.fine_network}
-        for name, network in networks.items():
-            for key, value in network.state_dict().items():
-                tensors[f"{name}.{key}"] = value
-        return tensors
 
     def config(self) -> dict[str, Any]:
         return {
@@ -307,15 +262,11 @@ class AlignedRadianceScene(FieldScene):
     def from_state(
         cls, tensors: dict[str, Tensor], config: dict[str, Any]
     ) -> AlignedRadianceScene:
-        names = ("extrinsics", "intrinsics", "near", "far")
-        cameras = Cameras(*(tensors[name] for name in names))
+        cameras = cameras_of(tensors)
 
         def restore(name: str) -> AlignedMLP:
             network = AlignedMLP(AlignedMLPConfig(**config["network"]))
-            parts = {k: v for k, v in tensors.items() if k.startswith(f"{name}.")}
-            network.load_state_dict(
-                {key.removeprefix(f"{name}."): value for key, value in parts.items()}
-            )
+            network.load_state_dict(module_state(name, tensors))
             return network.to(cameras.device).eval()
 
         return cls(
@@ -329,17 +280,6 @@ class AlignedRadianceScene(FieldScene):
         )
 
 
-def _to_image(
-    parts: Sequence[RayRendering], rays: Rays, size: tuple[int, int]
-) -> Rendering:
-    """Pieces of the rays of one frame, put together."""
-    color, depth, opacity = (
-        torch.cat([getattr(part, name) for part in parts], dim=1)[0]
-        for name in ("color", "depth", "opacity")
-    )
-    depth = depth * rays.depth_per_position[0]
-    return Rendering(
-        color.T.unflatten(-1, size),
-        depth.unflatten(-1, size),
-        opacity.unflatten(-1, size),
-    )
+def _pixels(r: RayRendering, rays: Rays) -> PixelRendering:
+    """Rendered rays (batch, ray) with depths in place of positions."""
+    return PixelRendering(r.color, r.depth * rays.depth_per_position, r.opacity)

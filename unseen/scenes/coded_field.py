@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from unseen.configuration import from_json, to_json
+from unseen.geometry.boxes import box_around
 from unseen.geometry.cameras import Cameras
 from unseen.networks.coded_mlp import CodedMLP, CodedMLPConfig, FoldedMLP
 from unseen.rendering.rendering import Rendering, stack_renderings
@@ -24,6 +25,7 @@ from unseen.scenes.coded_marching import find_matter, march
 from unseen.scenes.coded_sampling import CodedSampling, Samples
 from unseen.scenes.occupancy import Occupancy
 from unseen.scenes.scene import FieldScene, PixelRendering
+from unseen.scenes.state import module_state, module_tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,15 @@ class CodedFieldScene(FieldScene):
             shapes=self.shapes[index].clone(),
             textures=self.textures[index].clone(),
             frames=self.frames[index].clone(),
+        )
+
+    def detach(self) -> CodedFieldScene:
+        """The same scene, cut off from what its codes came from."""
+        return dataclasses.replace(
+            self,
+            shapes=self.shapes.detach().clone(),
+            textures=self.textures.detach().clone(),
+            frames=self.frames.detach().clone(),
         )
 
     def edited(
@@ -132,7 +143,7 @@ class CodedFieldScene(FieldScene):
             batched = self._batched().render_samples(
                 cameras[None], size, pixels[None], positions[None]
             )
-            return _map(batched, lambda x: x[0])
+            return batched[0]
         cameras = cameras.transform(self.frames[:, None])
         samples = self.sampling.samples(cameras, size, pixels, positions)
         rays = max(1, self.sampling.max_points // positions.shape[-1] // len(pixels))
@@ -146,9 +157,9 @@ class CodedFieldScene(FieldScene):
                 found = checkpoint(self._trace, part, use_reentrant=False)
             else:
                 found = self._trace(part)
-            color, weight = found  # type: ignore[misc]
-            colors.append(color)
-            weights.append(weight)
+            assert found is not None
+            colors.append(found[0])
+            weights.append(found[1])
         color = torch.cat(colors, dim=1).unflatten(1, pixels.shape[1:])
         weight = torch.cat(weights, dim=1).unflatten(1, pixels.shape[1:])
         return samples.finish(color, weight)
@@ -187,7 +198,7 @@ class CodedFieldScene(FieldScene):
         """`render` by evaluating the network at every sample."""
         pixels = torch.arange(size[0] * size[1], device=cameras.device)
         found = self.render_pixels(cameras, size, pixels.expand(*cameras.shape, -1))
-        return _image(found, size)
+        return found.image(size)
 
     def _render(self, camera: Cameras, size: tuple[int, int]) -> Rendering:
         """One view of one scene."""
@@ -204,7 +215,7 @@ class CodedFieldScene(FieldScene):
             for part in samples.split(rays)
         ]
         colors, weights = zip(*pieces, strict=True)
-        return _image(samples.finish(torch.cat(colors), torch.cat(weights)), size)
+        return samples.finish(torch.cat(colors), torch.cat(weights)).image(size)
 
     @functools.cached_property
     def _folded(self) -> FoldedMLP:
@@ -217,8 +228,8 @@ class CodedFieldScene(FieldScene):
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         if self.shape:
-            each = torch.stack([self[i].bounds() for i in range(self.shape[0])])
-            return torch.stack([each[:, 0].amin(dim=0), each[:, 1].amax(dim=0)])
+            each = [self[i].bounds() for i in range(self.shape[0])]
+            return box_around(torch.stack(each))
         with torch.no_grad():
             box = self._occupancy.bounds().clamp(-self.extent, self.extent)
             choices = torch.cartesian_prod(*box.T.unbind())
@@ -236,12 +247,11 @@ class CodedFieldScene(FieldScene):
     # ---- Files ----------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        weights = self.network.state_dict()
         return {
             "shapes": self.shapes,
             "textures": self.textures,
             "frames": self.frames,
-            **{f"network.{name}": weight for name, weight in weights.items()},
+            **module_tensors("network", self.network),
         }
 
     def config(self) -> dict[str, Any]:
@@ -260,14 +270,7 @@ class CodedFieldScene(FieldScene):
         settings = from_json(CodedMLPConfig, config["network"], "its network")
         with torch.device("meta"):
             network = CodedMLP(settings)
-        network.load_state_dict(
-            {
-                key.removeprefix("network."): value
-                for key, value in tensors.items()
-                if key.startswith("network.")
-            },
-            assign=True,
-        )
+        network.load_state_dict(module_state("network", tensors), assign=True)
         return cls(
             network.eval().requires_grad_(False),
             tensors["shapes"],
@@ -276,22 +279,3 @@ class CodedFieldScene(FieldScene):
             from_json(CodedSampling, config["sampling"], "its sampling"),
             config["extent"],
         )
-
-
-def _map(rendering: PixelRendering, function) -> PixelRendering:
-    assert rendering.depth is not None and rendering.opacity is not None
-    return PixelRendering(
-        function(rendering.color),
-        function(rendering.depth),
-        function(rendering.opacity),
-        extras={name: function(x) for name, x in rendering.extras.items()},
-    )
-
-
-def _image(pixels: PixelRendering, size: tuple[int, int]) -> Rendering:
-    assert pixels.depth is not None and pixels.opacity is not None
-    return Rendering(
-        pixels.color.transpose(-1, -2).unflatten(-1, size),
-        pixels.depth.unflatten(-1, size),
-        pixels.opacity.unflatten(-1, size),
-    )

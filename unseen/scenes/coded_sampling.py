@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.rays import get_rays
+from unseen.geometry.rays import Measure, PixelGrid, measured, pixel_rays
 from unseen.rendering.compositing import composite_weights
 from unseen.rendering.endpoint_sampling import endpoint_uniform
 from unseen.rendering.sampling import edges_between, sample_uniform
@@ -89,17 +89,16 @@ class CodedSampling:
     num_samples: int = 96
     """Samples along a ray."""
 
-    pixel_centers: Literal["half", "integer"] = "half"
-    """Where pixel i of N lies: at (i + 0.5) / N, or at i / N as in the authors'
-    code."""
+    pixel_grid: PixelGrid = "centers"
+    """Where pixels lie; the authors have "integer"."""
 
     principal_point: Literal["camera", "center"] = "camera"
     """Where the optical axis meets the image: where the camera says, or always in the
     middle, as in the authors' code."""
 
-    measure: Literal["depth", "distance"] = "depth"
-    """What cameras' near and far bound and samples divide equally: z in the camera
-    frame, or Euclidean distance, as in the authors' code."""
+    measure: Measure = "depth"
+    """What cameras' near and far bound and samples divide equally; the authors have
+    distances."""
 
     quadrature: Literal["midpoint", "open"] = "midpoint"
     """Samples in the middle of equal bins that fill the ray, or, as in the authors'
@@ -145,20 +144,16 @@ class CodedSampling:
         positions: Float[Tensor, "*batch sample"],
     ) -> Samples:
         """Samples of pixels' rays, (*batch, ray), at the positions of their camera."""
-        height, width = size
-        shift = 0.5 if self.pixel_centers == "half" else 0.0
-        x = (pixels % width + shift) / width
-        y = (pixels.div(width, rounding_mode="floor") + shift) / height
         if self.principal_point == "center":
             intrinsics = cameras.intrinsics.clone()
             intrinsics[..., :2, 2] = 0.5
             cameras = dataclasses.replace(cameras, intrinsics=intrinsics)
-        origins, directions = get_rays(cameras, torch.stack([x, y], dim=-1))
+        origins, directions = pixel_rays(cameras, size, pixels, self.pixel_grid)
+        directions, depth_per_position = measured(directions, self.measure)
+        # World lengths per position: exactly 1 where positions are distances.
         norm = directions.norm(dim=-1)
-        depth_per_position = torch.ones_like(norm)
         if self.measure == "distance":
-            directions = directions / norm[..., None]
-            depth_per_position, norm = 1 / norm, torch.ones_like(norm)
+            norm = torch.ones_like(norm)
         if self.quadrature == "midpoint":
             edges = edges_between(positions, cameras.near, cameras.far)
             intervals = edges.diff(dim=-1)
@@ -198,7 +193,7 @@ class CodedSampling:
 
 
 AUTHORS_SAMPLING = CodedSampling(
-    pixel_centers="integer",
+    pixel_grid="integer",
     principal_point="center",
     measure="distance",
     quadrature="open",

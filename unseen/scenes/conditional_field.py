@@ -12,16 +12,21 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
+from unseen.geometry.boxes import frustum_box
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.rays import get_rays
 from unseen.networks.resnet_fc import ResnetFCConfig, TimeResnetFC
 from unseen.rendering.rendering import Rendering
 from unseen.rendering.volume import RayRendering
 from unseen.scenes.aligned_field import AlignedField
 from unseen.scenes.ray_sampling import Rays, RaySampling
-from unseen.scenes.scene import FieldScene, PixelRendering
+from unseen.scenes.scene import FieldScene, PixelRendering, cat_pixels
+from unseen.scenes.state import (
+    camera_tensors,
+    cameras_of,
+    module_state,
+    module_tensors,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,13 +156,7 @@ class ConditionalFieldScene(FieldScene):
             r = self._index(None).render_pixels(
                 cameras[None], size, pixels[None], generator
             )
-            # A batch of fields has both: they are unflattened below.
-            assert r.depth is not None and r.opacity is not None
-            features = None if r.features is None else r.features[0]
-            extras = {name: extra[0] for name, extra in r.extras.items()}
-            return PixelRendering(
-                r.color[0], r.depth[0], r.opacity[0], features, extras
-            )
+            return r[0]
         rays = self.sampling.camera_rays(cameras, size, pixels)
         r = self.render_rays(rays, generator)
         near, span = rays.near[..., None], (rays.far - rays.near)[..., None]
@@ -165,19 +164,11 @@ class ConditionalFieldScene(FieldScene):
         if r.coarse is not None and self.sampling.proposal_loss:
             extras["proposal_color"] = r.coarse.color
 
-        def unflatten(x: Tensor) -> Tensor:
-            return x.unflatten(1, pixels.shape[1:])
-
-        return PixelRendering(
-            unflatten(r.color),
-            unflatten(r.depth * rays.depth_per_position),
-            unflatten(r.opacity),
-            None if r.features is None else unflatten(r.features),
-            {name: unflatten(extra) for name, extra in extras.items()},
-        )
+        depth = r.depth * rays.depth_per_position
+        found = PixelRendering(r.color, depth, r.opacity, r.features, extras)
+        return found.unflatten(pixels.shape[1:])
 
     def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
-        axis = len(cameras.shape)
         # All samples of all rays at once would not fit into memory.
         rows = max(1, 4096 // max(1, cameras.near.numel()))
         indices = torch.arange(size[0] * size[1], device=cameras.device).split(rows)
@@ -185,52 +176,26 @@ class ConditionalFieldScene(FieldScene):
             self.render_pixels(cameras, size, index.expand(*cameras.shape, -1))
             for index in indices
         ]
-
-        def image(name: str) -> Tensor:
-            parts = [getattr(piece, name) for piece in pieces]
-            return torch.cat(parts, dim=axis).unflatten(axis, size)
-
-        has_features = self.field.network.config.out_features > 0
-        return Rendering(
-            image("color").movedim(-1, -3),
-            image("depth"),
-            image("opacity"),
-            image("features").movedim(-1, -3) if has_features else None,
-        )
+        return cat_pixels(pieces).image(size)
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         """The box of all views' frustums: matter is only where a view looks."""
-        cameras = self.field.cameras
-        corners = cameras.near.new_tensor([[0, 0], [1, 0], [0, 1], [1, 1]])
-        origins, directions = get_rays(cameras, corners.expand(*cameras.shape, -1, -1))
-        if self.sampling.measure == "distance":
-            directions = functional.normalize(directions, dim=-1)
-        ends = [
-            origins + end[..., None, None] * directions
-            for end in (cameras.near, cameras.far)
-        ]
-        points = torch.cat(ends).reshape(-1, 3)
-        return torch.stack([points.amin(dim=0), points.amax(dim=0)])
+        return frustum_box(self.field.cameras, self.sampling.measure)
 
     # ---- Files ----------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        cameras = self.field.cameras
         tensors = {
             "background": self.background,
             "steps": self.field.steps,
             "step": self.field.step,
-            "extrinsics": cameras.extrinsics,
-            "intrinsics": cameras.intrinsics,
-            "near": cameras.near,
-            "far": cameras.far,
+            **camera_tensors(self.field.cameras),
         }
         fields = {"field": self.field, "proposal": self.proposal}
         for name, field in fields.items():
             if field is not None:
                 tensors[f"{name}_maps"] = field.maps
-                for key, value in field.network.state_dict().items():
-                    tensors[f"{name}.{key}"] = value
+                tensors |= module_tensors(name, field.network)
         return tensors
 
     def config(self) -> dict[str, Any]:
@@ -243,19 +208,12 @@ class ConditionalFieldScene(FieldScene):
     def from_state(
         cls, tensors: dict[str, Tensor], config: dict[str, Any]
     ) -> ConditionalFieldScene:
-        cameras = Cameras(
-            *(tensors[name] for name in ("extrinsics", "intrinsics", "near", "far"))
-        )
+        cameras = cameras_of(tensors)
         sampling = RaySampling(**config["sampling"])
 
         def restore(name: str) -> AlignedField:
             network = TimeResnetFC(ResnetFCConfig(**config["field"]))
-            state = {
-                key.removeprefix(f"{name}."): value
-                for key, value in tensors.items()
-                if key.startswith(f"{name}.")
-            }
-            network.load_state_dict(state)
+            network.load_state_dict(module_state(name, tensors))
             return AlignedField(
                 network.to(cameras.device).eval(),
                 tensors[f"{name}_maps"],

@@ -18,9 +18,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from unseen.geometry.boxes import box_around, frustum_box
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.projection import project
-from unseen.geometry.rays import get_rays, pixel_rays
+from unseen.geometry.rays import pixel_rays
 from unseen.rendering.compositing import (
     composite,
     composite_weights,
@@ -32,6 +33,7 @@ from unseen.rendering.sampling import sample_uniform
 from unseen.scenes.frustum_march import MarchRays, is_compiled, march
 from unseen.scenes.occupancy import Occupancy
 from unseen.scenes.scene import FieldScene, PixelRendering
+from unseen.scenes.state import camera_tensors, cameras_of
 
 # Density is GAIN * softplus(evidence + BIAS): an untrained volume is a thin fog
 # (optical depth near 1 over the unit sphere), and moderate evidence makes a surface.
@@ -156,42 +158,23 @@ class FrustumVolumeScene(FieldScene):
             r = composite_pixels(
                 density, values, depths, lengths, camera.far, self.background
             )
-        # `finish_pixels` always finds both.
-        assert r.depth is not None and r.opacity is not None
-        return Rendering(
-            r.color.T.unflatten(-1, size),
-            r.depth.unflatten(-1, size),
-            r.opacity.unflatten(-1, size),
-            None if r.features is None else r.features.T.unflatten(-1, size),
-        )
+        return r.image(size)
 
     @functools.cached_property
     def occupancy(self) -> Occupancy:
         """Where one scene has matter; found once, at the first rendering."""
-        return Occupancy.find(self, self.limits())
-
-    def limits(self) -> Float[Tensor, "2 3"]:
-        """The box around all frustums; there is nothing outside of them."""
-        corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-        corners = corners.to(self.background).expand(*self.cameras.shape, -1, -1)
-        origins, directions = get_rays(self.cameras, corners)
-        ends = torch.stack([self.cameras.near, self.cameras.far])[..., None, None]
-        points = (origins + ends * directions).reshape(-1, 3)
-        return torch.stack([points.amin(dim=0), points.amax(dim=0)])
+        return Occupancy.find(self, frustum_box(self.cameras))
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         if not self.shape:
             return self.occupancy.bounds()
-        each = torch.stack([self[i].bounds() for i in range(self.shape[0])])
-        return torch.stack([each[:, 0].amin(dim=0), each[:, 1].amax(dim=0)])
+        each = [self[i].bounds() for i in range(self.shape[0])]
+        return box_around(torch.stack(each))
 
     def tensors(self) -> dict[str, Tensor]:
         return {
             "volumes": self.volumes,
-            "extrinsics": self.cameras.extrinsics,
-            "intrinsics": self.cameras.intrinsics,
-            "near": self.cameras.near,
-            "far": self.cameras.far,
+            **camera_tensors(self.cameras),
             "background": self.background,
         }
 
@@ -202,14 +185,11 @@ class FrustumVolumeScene(FieldScene):
     def from_state(
         cls, tensors: dict[str, Tensor], config: dict[str, Any]
     ) -> FrustumVolumeScene:
-        cameras = Cameras(
-            tensors["extrinsics"],
-            tensors["intrinsics"],
-            tensors["near"],
-            tensors["far"],
-        )
         return cls(
-            tensors["volumes"], cameras, tensors["background"], config["num_samples"]
+            tensors["volumes"],
+            cameras_of(tensors),
+            tensors["background"],
+            config["num_samples"],
         )
 
 

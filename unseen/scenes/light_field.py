@@ -11,18 +11,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from unseen.geometry.boxes import box_around
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.rays import plucker
+from unseen.geometry.rays import PixelGrid, pixel_rays, plucker
 from unseen.networks.predicted_mlp import PredictedMLP, PreparedMLP
 from unseen.rendering.light_field import (
     light_field_distance,
     pencil_tangents,
     perpendicular,
-    render_sparsely,
+    render_where_needed,
 )
 from unseen.rendering.rendering import Rendering
 from unseen.scenes.scene import PixelRendering, Scene
-from unseen.scenes.unit_rays import PixelCenters, convention_rays
 
 DEPTH_RAYS = 512
 """Rays whose derivatives are taken at once."""
@@ -40,12 +40,12 @@ class LightFieldScene(Scene):
     Without gradients `render` takes the fast path (`PreparedMLP`); `precision`
     "bf16" lets it compute the hidden layers in bfloat16. With `flat` above 0, pixels
     between others that differ by at most as much are interpolated
-    (`render_sparsely`).
+    (`render_where_needed`).
     """
 
     field: PredictedMLP
     box: Float[Tensor, "*batch 2 3"]
-    pixel_centers: PixelCenters = "half"
+    pixel_grid: PixelGrid = "centers"
     with_depth: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     flat: float = 0.0
@@ -64,7 +64,7 @@ class LightFieldScene(Scene):
     def _rays(
         self, cameras: Cameras, size: tuple[int, int], pixels: Int[Tensor, "*batch ray"]
     ) -> tuple[Float[Tensor, "*batch ray 3"], Float[Tensor, "*batch ray 3"]]:
-        return convention_rays(cameras, size, pixels, self.pixel_centers)
+        return pixel_rays(cameras, size, pixels, self.pixel_grid)
 
     def render_pixels(
         self,
@@ -102,7 +102,7 @@ class LightFieldScene(Scene):
         rays = self._rays(cameras, size, pixels.expand(*cameras.shape, -1))
         coordinates = plucker(*rays).flatten(0, 1)
         if self.flat:
-            return render_sparsely(
+            return render_where_needed(
                 lambda index: _color(mlp(coordinates[index])),
                 len(cameras),
                 size,
@@ -157,15 +157,14 @@ class LightFieldScene(Scene):
         return light_field_distance(by_origin, by_direction, far)
 
     def bounds(self) -> Float[Tensor, "2 3"]:
-        box = self.box.reshape(-1, 2, 3)
-        return torch.stack([box[:, 0].amin(dim=0), box[:, 1].amax(dim=0)])
+        return box_around(self.box)
 
     def tensors(self) -> dict[str, Tensor]:
         return {**self.field.tensors(), "box": self.box}
 
     def config(self) -> dict[str, Any]:
         return {
-            "pixel_centers": self.pixel_centers,
+            "pixel_grid": self.pixel_grid,
             "with_depth": self.with_depth,
             "precision": self.precision,
             "flat": self.flat,

@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unseen.geometry.boxes import box_around
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.rays import PixelGrid, pixel_rays
 from unseen.networks.predicted_mlp import PredictedMLP
 from unseen.networks.ray_marcher import RayMarcher, RayMarcherConfig
 from unseen.rendering.rendering import Rendering
-from unseen.scenes.scene import PixelRendering, Scene
-from unseen.scenes.unit_rays import PixelCenters, convention_rays
+from unseen.scenes.scene import PixelRendering, Scene, cat_pixels
+from unseen.scenes.state import module_state, module_tensors
 
 RAYS = 8192
 """Rays that `render` marches at once."""
@@ -33,7 +35,8 @@ class Marching:
     """Whether renderings start at the same depth everywhere, or, as those of the
     authors, at random ones. Ours come from a set seed: a scene renders the same twice.
     Training starts at random depths in either case."""
-    pixel_centers: PixelCenters = "half"
+    pixel_grid: PixelGrid = "centers"
+    """Where pixels lie; the authors have "integer"."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +100,9 @@ class RayMarchedScene(Scene):
         """See `Scene.render_pixels`; with a generator, start depths are random."""
         if not self.shape:
             r = self[None].render_pixels(cameras[None], size, pixels[None], generator)
-            assert r.depth is not None
-            return PixelRendering(r.color[0], r.depth[0])
-        centers = self.marching.pixel_centers
-        origins, directions = convention_rays(cameras, size, pixels, centers)
+            return r[0]
+        grid = self.marching.pixel_grid
+        origins, directions = pixel_rays(cameras, size, pixels, grid)
         near = cameras.near[..., None].expand(pixels.shape)
         start = self.start_depths(near, generator)
         color, depth = self.shoot(
@@ -122,20 +124,14 @@ class RayMarchedScene(Scene):
             self.render_pixels(cameras, size, piece.expand(*cameras.shape, -1))
             for piece in pieces
         ]
-        axis = len(cameras.shape)
-        color = torch.cat([r.color for r in found], dim=axis).clamp(0, 1)
-        depths = [r.depth for r in found if r.depth is not None]
-        return Rendering(
-            color.movedim(-1, -2).unflatten(-1, size),
-            torch.cat(depths, dim=axis).unflatten(-1, size),
-        )
+        frames = cat_pixels(found).image(size)
+        return dataclasses.replace(frames, color=frames.color.clamp(0, 1))
 
     def bounds(self) -> Float[Tensor, "2 3"]:
-        box = self.box.reshape(-1, 2, 3)
-        return torch.stack([box[:, 0].amin(dim=0), box[:, 1].amax(dim=0)])
+        return box_around(self.box)
 
     def tensors(self) -> dict[str, Tensor]:
-        shared = {f"marcher.{k}": v for k, v in self.marcher.state_dict().items()}
+        shared = module_tensors("marcher", self.marcher)
         return {**self.field.tensors(), **shared, "box": self.box}
 
     def config(self) -> dict[str, Any]:
@@ -149,14 +145,7 @@ class RayMarchedScene(Scene):
         cls, tensors: dict[str, Tensor], config: dict[str, Any]
     ) -> RayMarchedScene:
         marcher = RayMarcher(RayMarcherConfig(**config["marcher"]))
-        prefix = "marcher."
-        marcher.load_state_dict(
-            {
-                key.removeprefix(prefix): value
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
-        )
+        marcher.load_state_dict(module_state("marcher", tensors))
         field = PredictedMLP.from_tensors(tensors, plain_last=False)
         marcher = marcher.to(field.device).eval().requires_grad_(False)
         box = tensors["box"].reshape(*field.shape, 2, 3)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.rays import get_rays
+from unseen.geometry.rays import Measure, PixelGrid, measured, pixel_rays
 from unseen.rendering.endpoint_sampling import (
     endpoint_edges,
     endpoint_importance,
@@ -18,7 +18,6 @@ from unseen.rendering.endpoint_sampling import (
 )
 from unseen.rendering.sampling import edges_between, sample_importance, sample_uniform
 from unseen.rendering.volume import RayRendering, integrate
-from unseen.scenes.aligned_field import PixelGrid, image_points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +33,22 @@ class Rays:
     near: Float[Tensor, "batch ray"]
     far: Float[Tensor, "batch ray"]
     depth_per_position: Float[Tensor, "batch ray"]
+
+    @staticmethod
+    def of_pixels(
+        cameras: Cameras,
+        size: tuple[int, int],
+        pixels: Int[Tensor, "batch view ray"],
+        grid: PixelGrid,
+        measure: Measure,
+    ) -> Rays:
+        """Rays through pixels (flat indices), those of all views one after another."""
+        origins, directions = pixel_rays(cameras, size, pixels, grid)
+        directions, depth_per_position = measured(directions, measure)
+        near = cameras.near[..., None].expand(pixels.shape)
+        far = cameras.far[..., None].expand(pixels.shape)
+        parts = (origins, directions, near, far, depth_per_position)
+        return Rays(*(part.flatten(1, 2) for part in parts))
 
     def split(self, count: int) -> list[Rays]:
         """Pieces of at most `count` rays per scene."""
@@ -63,9 +78,9 @@ class RaySampling:
     pixel_grid: PixelGrid = "centers"
     """Where pixels lie: see `PixelGrid`."""
 
-    measure: Literal["depth", "distance"] = "depth"
-    """What cameras' near and far bound and what samples divide equally: z in the
-    camera frame, or Euclidean distance, as the released weights were trained."""
+    measure: Measure = "depth"
+    """What cameras' near and far bound and samples divide equally; the released weights
+    were trained with distances."""
 
     quadrature: Literal["midpoint", "endpoint"] = "midpoint"
     """How samples are placed and weighed: see `rendering.sampling`, or, as the
@@ -90,16 +105,7 @@ class RaySampling:
         pixels: Int[Tensor, "batch view ray"],
     ) -> Rays:
         """Rays through pixels (flat indices), those of all views one after another."""
-        xy = image_points(size, pixels, self.pixel_grid)
-        origins, directions = get_rays(cameras, xy)
-        depth_per_position = torch.ones_like(directions[..., 0])
-        if self.measure == "distance":
-            depth_per_position = 1 / directions.norm(dim=-1)
-            directions = directions * depth_per_position[..., None]
-        near = cameras.near[..., None].expand(pixels.shape)
-        far = cameras.far[..., None].expand(pixels.shape)
-        parts = (origins, directions, near, far, depth_per_position)
-        return Rays(*(part.flatten(1, 2) for part in parts))
+        return Rays.of_pixels(cameras, size, pixels, self.pixel_grid, self.measure)
 
     def uniform(
         self, rays: Rays, generator: torch.Generator | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,57 @@ class PixelRendering:
     opacity: Float[Tensor, "*batch ray"] | None = None
     features: Float[Tensor, "*batch ray feature"] | None = None
     extras: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> PixelRendering:
+        def optional(x: Tensor | None) -> Tensor | None:
+            return None if x is None else function(x)
+
+        return PixelRendering(
+            function(self.color),
+            optional(self.depth),
+            optional(self.opacity),
+            optional(self.features),
+            {name: function(x) for name, x in self.extras.items()},
+        )
+
+    def __getitem__(self, index: int) -> PixelRendering:
+        """One entry of the first batch axis."""
+        return self._map(lambda x: x[index])
+
+    def unflatten(self, shape: Sequence[int]) -> PixelRendering:
+        """(batch, ray) to (batch, *shape), such as views and their rays."""
+        return self._map(lambda x: x.unflatten(1, tuple(shape)))
+
+    def image(self, size: tuple[int, int]) -> Rendering:
+        """All pixels of images of (height, width) `size`, row by row, as images."""
+
+        def plane(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.unflatten(-1, size)
+
+        def channels(x: Tensor) -> Tensor:
+            return x.transpose(-1, -2).unflatten(-1, size)
+
+        return Rendering(
+            channels(self.color),
+            plane(self.depth),
+            plane(self.opacity),
+            None if self.features is None else channels(self.features),
+        )
+
+
+def cat_pixels(pieces: Sequence[PixelRendering]) -> PixelRendering:
+    """Pieces of the rays of the same views, one after the other; without extras."""
+
+    def optional(name: str, dim: int) -> Tensor | None:
+        found = [getattr(piece, name) for piece in pieces]
+        return None if found[0] is None else torch.cat(found, dim=dim)
+
+    return PixelRendering(
+        torch.cat([piece.color for piece in pieces], dim=-2),
+        optional("depth", -1),
+        optional("opacity", -1),
+        optional("features", -2),
+    )
 
 
 class Scene(abc.ABC):

@@ -18,10 +18,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from unseen.configuration import from_json, to_json
+from unseen.geometry.boxes import box_around, object_box
 from unseen.geometry.cameras import Cameras
 from unseen.networks.voxel_resnet import VoxelDecoder, VoxelNetworkConfig
 from unseen.rendering.rendering import Rendering
 from unseen.scenes.scene import PixelRendering, Scene
+from unseen.scenes.state import (
+    camera_tensors,
+    cameras_of,
+    module_state,
+    module_tensors,
+)
 
 VIEWS_AT_ONCE = 16
 """Pictures that are decoded together; this bounds the memory."""
@@ -116,27 +123,15 @@ class VoxelLatentScene(Scene):
         return PixelRendering(color.gather(-2, index))
 
     def bounds(self) -> Float[Tensor, "2 3"]:
-        """The box that the source camera's depth range suggests.
-
-        It is centred on the middle of the range on the optical axis and as wide as
-        the range is long; the volume itself has no size.
-        """
-        cameras = self.cameras
-        middle = 0.5 * (cameras.near + cameras.far)
-        half = (0.5 * (cameras.far - cameras.near))[..., None]
-        pivot = cameras.centers + middle[..., None] * cameras.extrinsics[..., :3, 2]
-        points = torch.stack([pivot - half, pivot + half]).reshape(-1, 3)
-        return torch.stack([points.amin(dim=0), points.amax(dim=0)])
+        """The box that the source cameras' depth ranges suggest (see `object_box`); the
+        volume itself has no size."""
+        return box_around(object_box(self.cameras))
 
     def tensors(self) -> dict[str, Tensor]:
-        weights = self.decoder.state_dict()
         return {
             "volumes": self.volumes,
-            "extrinsics": self.cameras.extrinsics,
-            "intrinsics": self.cameras.intrinsics,
-            "near": self.cameras.near,
-            "far": self.cameras.far,
-            **{f"decoder.{name}": weight for name, weight in weights.items()},
+            **camera_tensors(self.cameras),
+            **module_tensors("decoder", self.decoder),
         }
 
     def config(self) -> dict[str, Any]:
@@ -149,8 +144,7 @@ class VoxelLatentScene(Scene):
         # Where a tensor lies in memory may change the last bits of a product: as
         # copies they lie as they did before they were saved.
         tensors = {name: value.clone() for name, value in tensors.items()}
-        names = ("extrinsics", "intrinsics", "near", "far")
-        cameras = Cameras(*(tensors[name] for name in names))
+        cameras = cameras_of(tensors)
         network = from_json(
             VoxelNetworkConfig, config["network"], "the scene's network"
         )
@@ -160,14 +154,7 @@ class VoxelLatentScene(Scene):
             raise ValueError(f"the volumes do not have the shape {expected}")
         with torch.device("meta"):
             decoder = VoxelDecoder(network)
-        decoder.load_state_dict(
-            {
-                key.removeprefix("decoder."): value
-                for key, value in tensors.items()
-                if key.startswith("decoder.")
-            },
-            assign=True,
-        )
+        decoder.load_state_dict(module_state("decoder", tensors), assign=True)
         decoder = decoder.eval().requires_grad_(False)
         return cls(tensors["volumes"], cameras, decoder)
 

@@ -1,43 +1,34 @@
-"""The presets of pixelNeRF and VisionNeRF."""
+"""Presets of the feed-forward systems: pixelNeRF, VisionNeRF, ENR."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from unseen.methods.enr import ENRConfig  # arrow: a list of presets
 from unseen.methods.pixelnerf import PixelNeRFConfig  # arrow: a list of presets
 from unseen.methods.visionnerf import VisionNeRFConfig  # arrow: a list of presets
 from unseen.networks.fused_features import FusedFeaturesConfig
 from unseen.networks.resnet34 import ResNetConfig
 from unseen.networks.vision_transformer import VisionTransformerConfig
+from unseen.networks.voxel_resnet import VoxelNetworkConfig
 from unseen.rendering.coarse_fine import CoarseFineSampling
-from unseen.training.config import TrainConfig
-from unseen.training.preset import Preset
+from unseen.training.preset import MINUTES, PLAIN_ADAM, Preset
 
-# The authors train with Adam at a constant rate, without averaging of the weights.
-_PIXELNERF_TRAINING = TrainConfig(
-    steps=400_000,
-    batch_size=4,
-    learning_rate=1e-4,
-    warmup_steps=0,
-    betas=(0.9, 0.999),
-    clip_norm=0.0,
-    ema_decay=0.0,
+_PIXELNERF_TRAINING = dataclasses.replace(PLAIN_ADAM, steps=400_000, batch_size=4)
+_SMALL_TRAINING = dataclasses.replace(
+    MINUTES, steps=4_000, batch_size=4, learning_rate=5e-4, sample_every=1000
 )
-
-_SMALL_TRAINING = TrainConfig(
-    steps=4_000,
-    batch_size=4,
-    learning_rate=5e-4,
-    warmup_steps=50,
-    decay="cosine",
-    ema_decay=0.99,
-    checkpoint_every=250,
-    sample_every=1000,
-    num_workers=0,
+_SMALL_VOXELS = VoxelNetworkConfig(
+    channels_2d=(16, 16, 32, 48, 48),
+    strides_2d=(1, 1, 2, 2, 1),
+    unfold=(96, 256),
+    channels_3d=(16, 16, 32, 32, 16),
+    strides_3d=(1, 1, 2, 1, -2),
+    fold=(128, 48),
 )
 
 # No metric stands beside a preset whose training has not been run to its end here.
-ALIGNED_PRESETS: dict[str, Preset] = {
+FEED_FORWARD_PRESETS: dict[str, Preset] = {
     "pixelnerf-srn": Preset(
         PixelNeRFConfig(),
         _PIXELNERF_TRAINING,
@@ -69,14 +60,8 @@ ALIGNED_PRESETS: dict[str, Preset] = {
     # of that for the last tenth of the steps; here there is one constant rate.
     "visionnerf-srn": Preset(
         VisionNeRFConfig(encoder=FusedFeaturesConfig(statistics="batch")),
-        TrainConfig(
-            steps=500_000,
-            batch_size=8,
-            learning_rate=1e-4,
-            warmup_steps=10_000,
-            betas=(0.9, 0.999),
-            clip_norm=0.0,
-            ema_decay=0.0,
+        dataclasses.replace(
+            PLAIN_ADAM, steps=500_000, batch_size=8, warmup_steps=10_000
         ),
         num_target=1,
         description="VisionNeRF as published, ShapeNet cars or chairs at 128x128.",
@@ -103,5 +88,21 @@ ALIGNED_PRESETS: dict[str, Preset] = {
         _SMALL_TRAINING,
         num_target=4,
         description="A thin VisionNeRF at 64x64, for two processor cores.",
+    ),
+    "enr-chairs": Preset(
+        ENRConfig(),
+        # 100 epochs of 25 pairs of views, of some 4,600 objects (of one's own data:
+        # `--steps`).
+        dataclasses.replace(
+            PLAIN_ADAM, steps=1_440_000, batch_size=8, learning_rate=2e-4
+        ),
+        num_target=1,
+        description="Equivariant Neural Rendering as published, at 128x128.",
+    ),
+    "enr-small": Preset(
+        ENRConfig(64, _SMALL_VOXELS),
+        MINUTES,
+        num_target=1,
+        description="Equivariant Neural Rendering at 64x64, for a CPU.",
     ),
 }
