@@ -46,8 +46,8 @@ def test_what_is_read_is_what_was_rendered(tmp_path: Path) -> None:
     settings = ProceduralSettings(views=2, size=32, seed=2)
     write_procedural(tmp_path, 6, settings)
     dataset = SRNDataset(tmp_path)
-    assert {name.partition("-")[0] for name in dataset.object_ids} == set(CATEGORIES)
-    for index, name in enumerate(dataset.object_ids):
+    assert {name.partition("-")[0] for name in dataset.scene_ids} == set(CATEGORIES)
+    for index, name in enumerate(dataset.scene_ids):
         category, _, seed = name.partition("-")
         assert 2_000_000 <= int(seed) < 2_000_006
         views = dataset.load(index)
@@ -149,7 +149,7 @@ def test_more_objects_leave_the_first_ones_alone(whole: Path, tmp_path: Path) ->
 
 def test_the_split_is_by_name_and_about_a_fifth(whole: Path) -> None:
     train, test = (SRNDataset(whole, split=split) for split in ("train", "test"))
-    assert not set(train.object_ids) & set(test.object_ids)
+    assert not set(train.scene_ids) & set(test.scene_ids)
     assert len(train) + len(test) == 40
     assert 2 <= len(test) <= 16
 

@@ -81,8 +81,8 @@ def test_data_set_on_disk(meshes: Path, tmp_path: Path) -> None:
     assert box.split == split_of("box.glb") and box.views == 2
     assert by_source["pack.zip/pack/quad.gltf"].split == split_of("quad.gltf")
     dataset = SRNDataset(tmp_path / "out")
-    assert dataset.object_ids == sorted(object_id(name) for name in by_source)
-    views = dataset.load(dataset.object_ids.index(box.id))
+    assert dataset.scene_ids == sorted(object_id(name) for name in by_source)
+    views = dataset.load(dataset.scene_ids.index(box.id))
     assert views.images.shape == (2, 3, 12, 12)
     assert views.depths is not None and views.masks is not None
     # The box fills its sphere, so the middle of the image is on it, within the bounds.

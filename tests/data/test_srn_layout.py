@@ -46,7 +46,7 @@ def bare(tmp_path: Path) -> Path:
 def test_round_trip(bare: Path) -> None:
     truth = rendered()
     dataset = SRNDataset(bare)
-    assert dataset.object_ids == ["mug"] and dataset.num_views(0) == 3
+    assert dataset.scene_ids == ["mug"] and dataset.num_views(0) == 3
     views = dataset.load(0)
     assert (views.images - truth.images).abs().max() < 1.5 / 255
     assert torch.allclose(views.cameras.extrinsics, truth.cameras.extrinsics, atol=1e-6)
@@ -101,7 +101,7 @@ def test_poses_of_four_lines_and_nested_folders(bare: Path) -> None:
     shutil.copytree(bare, nested)
     for root in (bare, nested, nested.parent, nested / "mug"):
         dataset = SRNDataset(root)
-        assert dataset.object_ids == ["mug"]
+        assert dataset.scene_ids == ["mug"]
         views = dataset.load(0)
         assert torch.equal(views.cameras.extrinsics, expected.cameras.extrinsics)
 
@@ -302,7 +302,7 @@ def test_a_real_object_has_opencv_poses(shared: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(shared / "data/posed/lego_srn_layout.zip") as archive:
         archive.extractall(tmp_path / "lego")
     dataset = SRNDataset(tmp_path / "lego")
-    assert dataset.object_ids == ["lego"] and dataset.num_views(0) == 13
+    assert dataset.scene_ids == ["lego"] and dataset.num_views(0) == 13
     views = dataset.load(0)
     assert views.size == (800, 800) and views.masks is not None
     assert hull_agreement(views.cameras, views.masks) > 0.85

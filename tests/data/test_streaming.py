@@ -46,7 +46,7 @@ def identify(example: Example, *datasets: SRNDataset) -> tuple[int, str]:
     """Data set and name of the object that an example shows."""
     pose = example.context.cameras.extrinsics[0]
     for number, dataset in enumerate(datasets):
-        for index, name in enumerate(dataset.object_ids):
+        for index, name in enumerate(dataset.scene_ids):
             if (dataset.load(index).cameras.extrinsics == pose).all((1, 2)).any():
                 return number, name
     raise AssertionError("the example shows no known object")
@@ -77,7 +77,7 @@ def test_context_and_target_are_distinct_views_of_one_object(many: SRNDataset) -
         assert len(example.context) == 2 and len(example.target) == 3
         assert len(torch.unique(poses(example), dim=0)) == 5
         _, name = identify(example, many)
-        known = many.load(many.object_ids.index(name)).cameras.extrinsics
+        known = many.load(many.scene_ids.index(name)).cameras.extrinsics
         target = example.target.cameras.extrinsics
         assert all((pose == known).all((1, 2)).any() for pose in target)
         seen.add((name, tuple(example.context.cameras.extrinsics[0, :3, 3].tolist())))
@@ -89,7 +89,7 @@ def test_every_epoch_is_a_new_permutation(many: SRNDataset) -> None:
     stream = ExampleStream([many], 1, 1, seed=0)
     names = [identify(stream.example(k), many)[1] for k in range(36)]
     epochs = [names[12 * k : 12 * k + 12] for k in range(3)]
-    assert all(sorted(epoch) == sorted(many.object_ids) for epoch in epochs)
+    assert all(sorted(epoch) == sorted(many.scene_ids) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert epochs[0] != sorted(epochs[0])
 
@@ -105,7 +105,7 @@ def test_ranks_never_share_an_object_within_an_epoch(
     turns = itertools.product(range(12), range(world_size))
     names = [identify(streams[rank].example(k), many)[1] for k, rank in turns]
     for epoch in range(world_size):
-        assert sorted(names[12 * epoch : 12 * epoch + 12]) == sorted(many.object_ids)
+        assert sorted(names[12 * epoch : 12 * epoch + 12]) == sorted(many.scene_ids)
 
 
 def test_several_sets_without_weights_are_one(

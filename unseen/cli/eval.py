@@ -14,8 +14,7 @@ import tyro
 from unseen.errors import UserError
 
 if TYPE_CHECKING:
-    from unseen.data.manifest import Split
-    from unseen.data.srn_layout import SRNDataset
+    from unseen.data.dataset import PosedDataset
     from unseen.evaluation.held_out import Protocol, Subject
     from unseen.evaluation.novel_views import NovelNumbers
     from unseen.evaluation.posterior import PosteriorNumbers
@@ -110,27 +109,28 @@ class Eval:
                 "one name cannot be told apart in the table."
             )
 
-    def _training(self) -> list[SRNDataset]:
+    def _training(self) -> list[PosedDataset]:
         """The training objects that the baselines know."""
-        from unseen.data.manifest import read_manifest
+        from unseen.data.formats import has_split, open_dataset
 
         if not self.train:
             for path in self.data:
-                if path.is_dir() and read_manifest(path) is None:
+                if path.is_dir() and not has_split(path, "train"):
                     raise UserError(
                         f"{path} has no manifest, so it has no training objects for "
                         "the baselines: name a folder of them with --train."
                     )
-        return [_open(path, "train") for path in self.train or self.data]
+        return [open_dataset(path, "train") for path in self.train or self.data]
 
     def _measure_posterior(
         self, subject: Subject, protocol: Protocol
     ) -> dict[str, PosteriorNumbers]:
         """The numbers of each data set and, if there are several, of all together."""
+        from unseen.data.formats import open_dataset
         from unseen.evaluation.held_out import observe
         from unseen.evaluation.posterior import measure
 
-        datasets = [_open(path, "test") for path in self.data]
+        datasets = [open_dataset(path, "test") for path in self.data]
         found = {}
         with _progress() as bar:
             for path, dataset in zip(self.data, datasets, strict=True):
@@ -146,14 +146,15 @@ class Eval:
         method: SceneMethod,
         options: SampleOptions,
         side: int,
-        training: list[SRNDataset],
+        training: list[PosedDataset],
     ) -> dict[str, NovelNumbers]:
         """The same of novel views."""
         import torch
 
+        from unseen.data.formats import open_dataset
         from unseen.evaluation import novel_views
 
-        datasets = [_open(path, "test") for path in self.data]
+        datasets = [open_dataset(path, "test") for path in self.data]
         held_out = novel_views.find_objects(datasets, self.objects, side)
         inputs = torch.stack([item.image for item in held_out])
         with _progress() as bar:
@@ -209,15 +210,6 @@ class Eval:
             values = [getattr(found, name) for found in numbers.values()]
             table.add_row(label, *(f"{v.psnr:.2f}  {v.ssim:.3f}" for v in values))
         rich.print(table)
-
-
-def _open(path: Path, split: Split) -> SRNDataset:
-    """A split of a data set, or all of one that has no splits."""
-    from unseen.data.manifest import read_manifest
-    from unseen.data.srn_layout import SRNDataset
-
-    has_splits = path.is_dir() and read_manifest(path) is not None
-    return SRNDataset(path, split if has_splits else None)
 
 
 def _as_json(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -226,28 +226,16 @@ def _open_stream(run: Run, split: Split) -> ExampleStream:
     Data sets without a manifest have no splits, and small ones nothing to test on:
     the sample grids then show objects that are trained on.
     """
-    from unseen.data.manifest import read_manifest
-    from unseen.data.srn_layout import SRNDataset
+    from unseen.data.formats import has_split, open_dataset
     from unseen.data.streaming import ExampleStream
     from unseen.training.distributed import rank, world_size
 
-    def split_in(path: str) -> Split | None:
-        manifest = read_manifest(path)
-        if manifest is None:
-            return None
-        found = {record.split for record in manifest.objects}
-        return None if split == "test" and split not in found else split
-
     settings = run.settings
-    datasets = [
-        SRNDataset(
-            path,
-            split_in(path),
-            cache=settings.train.cache_data and split == "train",
-            depths=False,
-        )
-        for path in run.data
-    ]
+    cache = settings.train.cache_data and split == "train"
+    datasets = []
+    for path in run.data:
+        chosen = None if split == "test" and not has_split(path, "test") else split
+        datasets.append(open_dataset(path, chosen, cache=cache, depths=False))
     return ExampleStream(
         datasets,
         settings.num_context,

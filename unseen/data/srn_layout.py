@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
+from unseen.data.dataset import PosedDataset
 from unseen.data.manifest import TEMPORARY, Split, read_manifest
 from unseen.data.srn_files import (
     read_depth,
@@ -72,7 +73,7 @@ class PackedViews:
         )
 
 
-class SRNDataset:
+class SRNDataset(PosedDataset):
     """Reads data sets in the SRN layout, with our manifest or without.
 
     Without a manifest, ROOT may be a split of ShapeNet-SRN (also with the nested
@@ -136,7 +137,7 @@ class SRNDataset:
         return len(self._folders)
 
     @property
-    def object_ids(self) -> list[str]:
+    def scene_ids(self) -> list[str]:
         """Names of the objects, in the order of their indices."""
         return [folder.id for folder in self._folders]
 

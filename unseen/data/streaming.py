@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from unseen.data.srn_layout import SRNDataset
+from unseen.data.dataset import PosedDataset
 from unseen.errors import UserError
 from unseen.geometry.views import Example
 
@@ -42,7 +42,7 @@ class ExampleStream:
 
     def __init__(
         self,
-        datasets: Sequence[SRNDataset],
+        datasets: Sequence[PosedDataset],
         num_context: int | tuple[int, int],
         num_target: int,
         seed: int,
@@ -87,7 +87,7 @@ class ExampleStream:
         available, needed = dataset.num_views(member), num_context + self._num_target
         if available < needed:
             raise UserError(
-                f"{dataset.root / dataset.object_ids[member]} has {available} views; "
+                f"{dataset.root / dataset.scene_ids[member]} has {available} views; "
                 f"{num_context} context and {self._num_target} target views need "
                 f"{needed}."
             )

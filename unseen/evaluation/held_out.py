@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from unseen.data.srn_layout import SRNDataset
+from unseen.data.dataset import PosedDataset
 from unseen.errors import UserError
 from unseen.evaluation.posterior import Observation
 from unseen.geometry.views import Views
@@ -53,7 +53,7 @@ class Subject:
 
 def observe(
     subject: Subject,
-    datasets: list[SRNDataset],
+    datasets: list[PosedDataset],
     protocol: Protocol,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Observation]:
@@ -73,18 +73,18 @@ def observe(
     for done, (dataset, index) in enumerate(picked):
         if dataset.num_views(index) < protocol.views + 1:
             raise UserError(
-                f"{dataset.object_ids[index]} has {dataset.num_views(index)} views, "
+                f"{dataset.scene_ids[index]} has {dataset.num_views(index)} views, "
                 f"the protocol needs {protocol.views + 1}: ask for fewer with --views."
             )
         views = dataset.load(index, list(range(protocol.views + 1)))
         if views.depths is None:
             raise UserError(
-                f"{dataset.object_ids[index]} has no depth maps, which tell seen "
+                f"{dataset.scene_ids[index]} has no depth maps, which tell seen "
                 "pixels from unseen ones: render the data without --no-depth."
             )
         if views.size != (subject.image_size,) * 2:
             raise UserError(
-                f"{dataset.object_ids[index]} has images of "
+                f"{dataset.scene_ids[index]} has images of "
                 f"{views.size[0]}x{views.size[1]} pixels, the model works at "
                 f"{subject.image_size}: render the data with --size "
                 f"{subject.image_size}."

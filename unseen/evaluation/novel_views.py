@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from unseen.data.srn_layout import SRNDataset
+from unseen.data.dataset import PosedDataset
 from unseen.errors import UserError
 from unseen.evaluation.metrics import psnr, ssim
 from unseen.geometry.cameras import Cameras
@@ -59,7 +59,7 @@ class NovelNumbers:
 class HeldOut:
     """An object that is measured: where it lies, and its input image."""
 
-    dataset: SRNDataset
+    dataset: PosedDataset
     index: int
     image: Float[Tensor, "3 height width"]
 
@@ -79,7 +79,7 @@ class TrainingViews:
     input image, which data set and which object of it has the nearest image.
     """
 
-    datasets: Sequence[SRNDataset]
+    datasets: Sequence[PosedDataset]
     mean: Float[Tensor, "3 height width"]
     nearest: list[tuple[int, int]]
 
@@ -95,7 +95,7 @@ def input_view(count: int) -> int:
 
 
 def find_objects(
-    datasets: Sequence[SRNDataset], objects: int, side: int
+    datasets: Sequence[PosedDataset], objects: int, side: int
 ) -> list[HeldOut]:
     """The first `objects` of each data set by name, with their input images.
 
@@ -108,7 +108,7 @@ def find_objects(
             count = dataset.num_views(index)
             if count < 2:
                 raise UserError(
-                    f"{dataset.object_ids[index]} has one view: nothing is left to "
+                    f"{dataset.scene_ids[index]} has one view: nothing is left to "
                     "compare novel views with."
                 )
             given = _load(dataset, index, side, [input_view(count)])
@@ -117,7 +117,7 @@ def find_objects(
 
 
 def study_training_views(
-    datasets: Sequence[SRNDataset],
+    datasets: Sequence[PosedDataset],
     inputs: Float[Tensor, "input 3 height width"],
     report: Report | None = None,
 ) -> TrainingViews:
@@ -227,13 +227,13 @@ def nearest_directions(wanted: Cameras, among: Cameras) -> Int[Tensor, "wanted"]
 
 
 def _load(
-    dataset: SRNDataset, index: int, side: int, views: list[int] | None = None
+    dataset: PosedDataset, index: int, side: int, views: list[int] | None = None
 ) -> Views:
     """Views (view,) of an object without depths, shrunk to `side`."""
     loaded = dataset.load(index, views)
     if min(loaded.size) < side:
         raise UserError(
-            f"{dataset.object_ids[index]} has images of {loaded.size[0]}x"
+            f"{dataset.scene_ids[index]} has images of {loaded.size[0]}x"
             f"{loaded.size[1]} pixels, the model works at {side}: render the data with "
             f"--size {side}."
         )

@@ -1,0 +1,60 @@
+"""What every reader of posed images is: scenes, each with views."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from pathlib import Path
+
+from unseen.geometry.views import Views
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something wrong with a data set: the file, one sentence, and what became of it.
+
+    `skipped` says what is left out for it ("view", "scene"); None where nothing is.
+    """
+
+    path: Path
+    reason: str
+    skipped: str | None = None
+
+
+class PosedDataset(abc.ABC):
+    """Scenes of posed images, by index: the interface of all readers.
+
+    A reader is opened quickly: it looks at lists of files and cameras, not at images.
+    What is wrong is found once, kept in `problems`, and left out by a rule that the
+    reader states; what cannot be used at all raises UserError.
+    """
+
+    root: Path
+    """Where the data set lies."""
+
+    @property
+    @abc.abstractmethod
+    def scene_ids(self) -> list[str]:
+        """Names of the scenes, in the order of their indices."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found wrong when the data set was opened, each thing once."""
+        return ()
+
+    def __len__(self) -> int:
+        """Number of scenes."""
+        return len(self.scene_ids)
+
+    @abc.abstractmethod
+    def num_views(self, index: int) -> int:
+        """How many usable views the scene has."""
+
+    @abc.abstractmethod
+    def load(self, index: int, view_indices: list[int] | None = None) -> Views:
+        """Views (view,) of the scene with this index; all of them by default.
+
+        Images are in [0, 1], cameras OpenCV camera-to-world with normalised
+        intrinsics in a z-up world. Masks and depths are there where the data knows
+        them. Raises UserError, naming the file, for what cannot be read.
+        """
