@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from unseen.data.manifest import split_of
 from unseen.data.mesh_files import (
     MeshFile,
     find_meshes,
     object_id,
     parse_shard,
     select_meshes,
+    with_variants,
 )
 from unseen.errors import UserError
 
@@ -98,7 +100,24 @@ def test_shard_is_read() -> None:
 
 def test_object_ids_are_plain_and_apart() -> None:
     names = ["a/chair.glb", "b/chair.glb", "b/chair.obj", "ü/ .glb", "x" * 300 + ".glb"]
-    ids = [object_id(name) for name in names]
+    meshes = [MeshFile(name, Path(name)) for name in names]
+    ids = [object_id(mesh) for mesh in meshes]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"[A-Za-z0-9_]{1,48}-[0-9a-f]{8}", x) for x in ids)
-    assert object_id("a/chair.glb") == ids[0]
+    assert object_id(MeshFile("a/chair.glb", Path("elsewhere"))) == ids[0]
+
+
+def test_variants_are_apart_and_stay_on_their_side() -> None:
+    meshes = [MeshFile(f"{i}/chair{i}.glb", Path("x")) for i in range(20)]
+    varied = with_variants(meshes, 3)
+    assert len({object_id(mesh) for mesh in varied}) == 60
+    assert [mesh.label for mesh in varied[:2]] == ["0/chair0.glb", "0/chair0.glb~1"]
+    assert [mesh for mesh in varied if mesh.variant == 0] == meshes
+    test = select_meshes(meshes, split="test")
+    train = select_meshes(meshes, split="train")
+    assert test and train and {*test, *train} == {*meshes}
+    assert all(split_of(mesh.name.split("/")[1]) == "test" for mesh in test)
+    with pytest.raises(UserError, match="variants"):
+        with_variants(meshes, 0)
+    with pytest.raises(UserError, match="split"):
+        select_meshes(test, split="train")

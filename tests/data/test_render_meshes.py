@@ -25,7 +25,13 @@ from tests.data.mesh_samples import (
 )
 from unseen.cli.data import Render
 from unseen.data.manifest import read_manifest, split_of
-from unseen.data.mesh_files import MeshFile, MeshFolder, find_meshes, object_id
+from unseen.data.mesh_files import (
+    MeshFile,
+    MeshFolder,
+    find_meshes,
+    object_id,
+    with_variants,
+)
 from unseen.data.render_meshes import Outcome, RenderSettings, render_meshes
 from unseen.data.srn_layout import SRNDataset
 from unseen.errors import UserError
@@ -81,7 +87,9 @@ def test_data_set_on_disk(meshes: Path, tmp_path: Path) -> None:
     assert box.split == split_of("box.glb") and box.views == 2
     assert by_source["pack.zip/pack/quad.gltf"].split == split_of("quad.gltf")
     dataset = SRNDataset(tmp_path / "out")
-    assert dataset.scene_ids == sorted(object_id(name) for name in by_source)
+    assert dataset.scene_ids == sorted(
+        object_id(outcome.mesh) for outcome in outcomes if outcome.record is not None
+    )
     views = dataset.load(dataset.scene_ids.index(box.id))
     assert views.images.shape == (2, 3, 12, 12)
     assert views.depths is not None and views.masks is not None
@@ -113,8 +121,21 @@ def test_order_and_company_do_not_matter(meshes: Path, tmp_path: Path) -> None:
     _render(meshes, tmp_path / "all")
     one = [mesh for mesh in find_meshes(meshes) if mesh.name.endswith("quad.gltf")]
     list(render_meshes(one, tmp_path / "one", TINY, workers=0))
-    folder = object_id(one[0].name)
+    folder = object_id(one[0])
     assert _hashes(tmp_path / "one" / folder) == _hashes(tmp_path / "all" / folder)
+
+
+def test_variants_are_other_objects(meshes: Path, tmp_path: Path) -> None:
+    (box,) = [mesh for mesh in find_meshes(meshes) if mesh.name == "box.glb"]
+    varied = with_variants([box], 3)
+    list(render_meshes(varied, tmp_path / "varied", TINY, workers=0))
+    list(render_meshes([box], tmp_path / "plain", TINY, workers=0))
+    hashes = _hashes(tmp_path / "varied")
+    for name, digest in _hashes(tmp_path / "plain" / object_id(box)).items():
+        assert hashes[f"{object_id(box)}/{name}"] == digest
+    manifest = read_manifest(tmp_path / "varied")
+    assert manifest is not None and len(manifest.objects) == 3
+    assert len({record.split for record in manifest.objects}) == 1
 
 
 def test_options_reach_the_pixels(meshes: Path, tmp_path: Path) -> None:

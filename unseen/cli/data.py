@@ -98,8 +98,12 @@ class Render:
     "*/chair*.glb", or "re:" and a regular expression to search for; repeatable."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Leave out meshes whose name fits; repeatable."""
+    split: Literal["all", "train", "test"] = "all"
+    """Render only meshes of one split, by the hash of their file names."""
     limit: int | None = None
     """Render at most so many meshes."""
+    variants: int = 1
+    """Versions of each mesh: itself, and others of other proportions and colours."""
     shard: str = "0/1"
     """"I/N": every N-th mesh beginning with the I-th (from 0), for N machines."""
     workers: int = 2
@@ -109,7 +113,12 @@ class Render:
         from pathlib import Path
 
         from unseen.cli.mesh_report import render_and_report
-        from unseen.data.mesh_files import find_meshes, parse_shard, select_meshes
+        from unseen.data.mesh_files import (
+            find_meshes,
+            parse_shard,
+            select_meshes,
+            with_variants,
+        )
         from unseen.data.render_meshes import RenderSettings
 
         settings = RenderSettings(
@@ -131,7 +140,9 @@ class Render:
             self.exclude,
             self.limit,
             parse_shard(self.shard),
+            None if self.split == "all" else self.split,
         )
+        meshes = with_variants(meshes, self.variants)
         render_and_report(meshes, self.out, settings, self.workers)
 
 

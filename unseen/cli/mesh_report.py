@@ -51,5 +51,5 @@ def _summarize(outcomes: Sequence[Outcome], out: str) -> None:
     )
     for outcome in skipped:
         console.print(
-            f"  skipped {escape(outcome.mesh.name)}: {escape(outcome.reason)}"
+            f"  skipped {escape(outcome.mesh.label)}: {escape(outcome.reason)}"
         )

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from trimesh.resolvers import Resolver
 
+from unseen.data.manifest import Split, split_of
 from unseen.errors import UserError
 
 SUFFIXES = (".glb", ".gltf", ".obj")
@@ -27,11 +28,19 @@ class MeshFile:
     `name` is its path below the folder that the user gave, an archive counting as a
     folder: unique, and the same on every machine.
     `path` is the file, or the archive if `member` names a file inside of it.
+    `variant` counts versions of one mesh with other proportions and colours; 0 is the
+    mesh itself.
     """
 
     name: str
     path: Path
     member: str | None = None
+    variant: int = 0
+
+    @property
+    def label(self) -> str:
+        """`name`, and which variant where it is one: unique too."""
+        return f"{self.name}~{self.variant}" if self.variant else self.name
 
     @property
     def suffix(self) -> str:
@@ -164,13 +173,15 @@ def select_meshes(
     exclude: Sequence[str] = (),
     limit: int | None = None,
     shard: tuple[int, int] = (0, 1),
+    split: Split | None = None,
 ) -> list[MeshFile]:
     """Meshes whose name fits a pattern of `include` (if any) and none of `exclude`.
 
     A pattern is a glob over the whole name ("*/chair*.glb"), or, after "re:", a
     regular expression that is searched for in it. `shard` (index, count) keeps every
-    count-th mesh, for several machines; `limit` comes last. Raises `UserError` where
-    nothing fits.
+    count-th mesh, for several machines; `split` keeps one side (see
+    `manifest.split_of`, of the file's own name); `limit` comes last. Raises `UserError`
+    where nothing fits.
     """
     if limit is not None and limit < 1:
         raise UserError(f"The limit must be at least 1, not {limit}.")
@@ -186,7 +197,25 @@ def select_meshes(
             f"None of the {len(meshes)} meshes fits the patterns; a glob must fit the "
             f"whole name, such as {meshes[0].name if meshes else 'chair.glb'}."
         )
+    if split is not None:
+        kept = [m for m in kept if split_of(posixpath.basename(m.name)) == split]
+        if not kept:
+            raise UserError(f"None of these meshes is of the split {split}.")
     return kept[shard[0] :: shard[1]][:limit]
+
+
+def with_variants(meshes: Sequence[MeshFile], count: int) -> list[MeshFile]:
+    """Every mesh and its variants, `count` in all of each.
+
+    Raises `UserError` for fewer than one.
+    """
+    if count < 1:
+        raise UserError(f"The number of variants must be at least 1, not {count}.")
+    return [
+        dataclasses.replace(mesh, variant=variant)
+        for mesh in meshes
+        for variant in range(count)
+    ]
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -212,14 +241,15 @@ def _compile(patterns: Sequence[str]) -> list[re.Pattern[str]]:
     return compiled
 
 
-def object_id(name: str) -> str:
-    """A folder name for the mesh of that name: readable, unique, always the same.
+def object_id(mesh: MeshFile) -> str:
+    """A folder name for the mesh: readable, unique, always the same.
 
     The hash of the full name keeps files of one name in different folders apart.
     """
-    stem = posixpath.splitext(posixpath.basename(name))[0]
+    stem = posixpath.splitext(posixpath.basename(mesh.name))[0]
     readable = re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")[:48] or "mesh"
-    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(mesh.name.encode()).hexdigest()[:8]
+    return f"{readable}-{digest}" + (f"-{mesh.variant}" if mesh.variant else "")
 
 
 def _listed(words: Sequence[str]) -> str:

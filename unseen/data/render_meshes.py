@@ -32,7 +32,8 @@ from unseen.data.manifest import ManifestWriter, ObjectRecord, split_of
 from unseen.data.mesh_files import MeshFile, object_id
 from unseen.data.mesh_materials import MeshError
 from unseen.data.mesh_renderer import MeshRenderer
-from unseen.data.meshes import Surface, Up, load_mesh, normalize_mesh
+from unseen.data.mesh_variants import load_variant
+from unseen.data.meshes import Surface, Up
 from unseen.data.mitsuba_scene import Lighting, load_mitsuba
 from unseen.data.srn_layout import write_object
 from unseen.errors import UserError
@@ -155,16 +156,16 @@ def render_meshes(
     reasons = dict(writer.manifest.skipped)
     missing = []
     for mesh in meshes:
-        name = object_id(mesh.name)
+        name = object_id(mesh)
         if name in records:
             yield Outcome(mesh, records[name], present=True)
-        elif mesh.name in reasons:
-            yield Outcome(mesh, reason=reasons[mesh.name], present=True)
+        elif mesh.label in reasons:
+            yield Outcome(mesh, reason=reasons[mesh.label], present=True)
         else:
             missing.append(mesh)
     for outcome in _render_all(missing, root, settings, workers):
         if outcome.record is None:
-            writer.skip(outcome.mesh.name, outcome.reason)
+            writer.skip(outcome.mesh.label, outcome.reason)
         else:
             writer.add(outcome.record)
         yield outcome
@@ -174,14 +175,14 @@ def render_meshes(
 def render_object(mesh: MeshFile, root: Path, settings: RenderSettings) -> Outcome:
     """Render one mesh; a broken one gives an outcome with the reason."""
     try:
-        surfaces = normalize_mesh(load_mesh(mesh, settings.up))
+        surfaces = load_variant(mesh, settings.up)
     except MeshError as error:
         return Outcome(mesh, reason=str(error))
-    name = object_id(mesh.name)
+    name = object_id(mesh)
     # Split by the file's own name: it stays on its side wherever the file lies.
     record = ObjectRecord(
         name,
-        mesh.name,
+        mesh.label,
         mesh.sha256(),
         posixpath.dirname(mesh.name),
         split_of(posixpath.basename(mesh.name)),
@@ -189,16 +190,16 @@ def render_object(mesh: MeshFile, root: Path, settings: RenderSettings) -> Outco
     )
     # Only whole folders bear an object's name: a kill came before its record.
     if not (root / name).is_dir():
-        views = _render_views(mesh.name, surfaces, settings)
+        views = _render_views(mesh.label, surfaces, settings)
         write_object(root, name, views, settings.depth_unit())
     return Outcome(mesh, record)
 
 
 def _render_views(
-    name: str, surfaces: Sequence[Surface], settings: RenderSettings
+    label: str, surfaces: Sequence[Surface], settings: RenderSettings
 ) -> Views:
     # Each object draws from a sequence that no other object can shift.
-    digest = hashlib.sha256(f"{settings.seed}/{name}".encode()).digest()
+    digest = hashlib.sha256(f"{settings.seed}/{label}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     cameras = settings.draw_cameras(generator)
     renderer = MeshRenderer(surfaces, settings.draw_lighting(generator))
