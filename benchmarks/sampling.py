@@ -14,6 +14,7 @@ import dataclasses
 import resource
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import rich
 import torch
@@ -24,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import unseen
 from unseen.cli.allocator import keep_freed_memory
 from unseen.encoders.scene_model import plain_denoiser
+from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 from unseen.methods.dfm import DFM
 from unseen.methods.method import SampleOptions
@@ -115,8 +117,19 @@ class Benchmark:
             f"frame {self.frame}x{self.frame} ({share:.0%} of space occupied)",
             _time(lambda: scene.render(camera, size)),
             samples * views * 8 * channels * 4 / bytes_rate,
-            _time(lambda: scene.render_pixels(camera, size, pixels)),
+            self._time_twin(scene, camera, size, pixels),
         )
+
+    @staticmethod
+    def _time_twin(
+        scene: FrustumVolumeScene,
+        camera: Cameras,
+        size: tuple[int, int],
+        pixels: torch.Tensor,
+    ) -> float:
+        """All samples, looked up and composited by torch."""
+        with mock.patch("unseen.scenes.frustum_volume.is_compiled", return_value=False):
+            return _time(lambda: scene.render_pixels(camera, size, pixels))
 
 
 def _add_lookup(
