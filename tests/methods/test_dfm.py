@@ -229,3 +229,17 @@ def test_reported_scenes_are_the_samples_alone() -> None:
         lambda done, total, scene: shapes.append(tuple(scene.shape)),
     )
     assert shapes == [(2,), (2,)]
+
+
+def test_the_noisy_view_may_count_by_its_signal_to_noise_ratio() -> None:
+    example = make_example()
+
+    def target(low: float, high: float) -> float:
+        dfm = make_dfm(dataclasses.replace(TINY, snr_range=(low, high)))
+        return float(
+            dfm.loss(example, torch.Generator().manual_seed(1)).terms["target"]
+        )
+
+    assert target(3.0, 3.0) == pytest.approx(3 * target(1.0, 1.0), rel=1e-5)
+    # Without a clamp, the ratios of the two scenes' own noise levels.
+    assert target(0.0, 1e9) != pytest.approx(target(1.0, 1.0), rel=0.1)

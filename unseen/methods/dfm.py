@@ -96,6 +96,12 @@ class DFMConfig:
     color_weight: float = 1.0
     """Weight of the joint scene's colour errors."""
 
+    snr_range: tuple[float, float] = (1.0, 1.0)
+    """The noisy view's colour errors are weighted by the signal-to-noise ratio, clamped
+    to this range; the paper weighs all alike. With more than 1 at the top, what little
+    noise hides is learned too (cf. min-SNR, Hang et al. 2023, and truncated SNR,
+    Salimans and Ho 2022, whose ranges are (0, 5) and (1, infinity))."""
+
     condition_weight: float = 1.0
     """Weight of the conditioning render's errors at the noisy view."""
 
@@ -171,9 +177,10 @@ class DFM(SceneMethod):
         target = errors(joint, noisy, c.target_pixels)
         novel = errors(joint, others, c.other_pixels)
         shown = resized_error(condition.color, noisy)
+        importance = self.schedule.log_snr(t).exp().clamp(*c.snr_range)
         # A grey context says nothing, so its mean is not asked for.
         weighted = [
-            ("target", c.color_weight, target.color),
+            ("target", c.color_weight, importance * target.color),
             ("novel", c.color_weight, novel.color),
             ("proposal", c.color_weight, target.proposal + novel.proposal),
             ("opacity", c.opacity_weight, target.opacity + novel.opacity),
