@@ -1,14 +1,17 @@
-"""The fast scene model: how far colours start from a noisy view's own pixels."""
+"""The fast scene model: where colours start from, and whom a scene trusts."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 
-from unseen.encoders.frustum import FrustumConfig, FrustumSceneModel
+from unseen.encoders.frustum import FrustumConfig, FrustumContext, FrustumSceneModel
+from unseen.geometry.views import Views
+from unseen.model import object_camera
 from unseen.networks.unet2d import UNet2dConfig
-from unseen.scenes.frustum_volume import COLOR
+from unseen.scenes.frustum_volume import BIAS, COLOR, CONFIDENCE, DENSITY, GAIN, light
 
 CONFIG = FrustumConfig(
     unet=UNet2dConfig(channels=(8, 8, 8), num_blocks=1, embedding=16), num_slices=2
@@ -47,3 +50,41 @@ def test_sampling_may_keep_less_than_training() -> None:
     torch.testing.assert_close(
         noisy_colors(less, False, 0.0), noisy_colors(CONFIG, False, 0.0)
     )
+
+
+def test_light_falls_off_in_a_slab_as_it_should() -> None:
+    cameras = object_camera(40.0, 20.0)
+    volumes = torch.zeros(1, 2, 3, 5, 5)
+    volumes[..., 2:4, DENSITY] = 4.0
+    volumes[..., [0, 1, 4], DENSITY] = -100.0
+    density = GAIN * math.log1p(math.exp(4.0 + BIAS))
+    spacing = float(cameras.far - cameras.near) / 5
+    through = math.exp(-density * spacing)
+    # The slab's first slice is still lit, and so is all in front of it.
+    expected = torch.tensor([1, 1, 1, through, through**2])
+    torch.testing.assert_close(
+        light(volumes, cameras), expected.expand(1, 2, 3, 5), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_trust_is_for_what_the_context_sees_and_for_sampling() -> None:
+    views = Views(
+        torch.rand(1, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0)),
+        object_camera(40.0, 20.0)[None],
+    )
+
+    def encode(trust: float, training: bool) -> FrustumContext:
+        torch.manual_seed(0)
+        model = FrustumSceneModel(dataclasses.replace(CONFIG, trust=trust))
+        with torch.no_grad():
+            return model.train(training).encode_context(views)
+
+    plain, trusted = encode(0.0, False), encode(2.0, False)
+    assert torch.equal(encode(2.0, True).joint, plain.joint)
+    assert torch.equal(trusted.deterministic, plain.deterministic)
+    added = trusted.joint - plain.joint
+    torch.testing.assert_close(
+        added[..., CONFIDENCE], 2 * light(plain.deterministic, views.cameras)
+    )
+    added[..., CONFIDENCE] = 0
+    assert not added.any()

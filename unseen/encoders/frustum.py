@@ -29,7 +29,12 @@ from unseen.geometry.rays import plucker_images
 from unseen.geometry.views import Views
 from unseen.networks.unet2d import UNet2d, UNet2dConfig, sinusoidal_embedding
 from unseen.scenes.frustum_own_view import OwnView
-from unseen.scenes.frustum_volume import COLOR, FrustumVolumeScene
+from unseen.scenes.frustum_volume import (
+    COLOR,
+    CONFIDENCE,
+    FrustumVolumeScene,
+    light,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +61,12 @@ class FrustumConfig:
     sample_detail: float | None = None
     """The same while sampling; None is as in training. Less takes over less of the
     noise that a network of little training leaves, and less detail."""
+
+    trust: float = 0.0
+    """Added, while sampling, to the confidence of what a context view sees: of its
+    voxels, as far as light reaches them in the deterministic scene. What is sampled
+    for other views then overrules the input less where it saw something, and as before
+    where it did not (not in the paper)."""
 
     num_samples: int = 32
     """Samples along a ray in training."""
@@ -190,12 +201,11 @@ class FrustumSceneModel(SceneModel):
         embedding = self._embed(t, role=0)
         reference = images.cameras.extrinsics[:, 0]
         features, summary = self._features(images, None, reference, embedding)
-        return FrustumContext(
-            images.cameras,
-            self._volumes(self.deterministic_head, features, images.images, t),
-            self._volumes(self.joint_head, features, images.images, t),
-            summary.mean(dim=1),
-        )
+        mean = self._volumes(self.deterministic_head, features, images.images, t)
+        joint = self._volumes(self.joint_head, features, images.images, t)
+        if self.config.trust and not self.training:
+            joint[..., CONFIDENCE] += self.config.trust * light(mean, images.cameras)
+        return FrustumContext(images.cameras, mean, joint, summary.mean(dim=1))
 
     def _scene(self, volumes: Tensor, cameras: Cameras) -> FrustumVolumeScene:
         samples = self.config.num_samples

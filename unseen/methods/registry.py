@@ -101,7 +101,7 @@ PRESETS: dict[str, Preset] = {
     # views (deterministic 18.4 dB); see docs/models/vehicles-64.md.
     "vehicles-64": Preset(
         DFMConfig(
-            dataclasses.replace(_SMALL_FRUSTUM, sample_detail=0.15),
+            dataclasses.replace(_SMALL_FRUSTUM, sample_detail=0.15, trust=1.0),
             target_pixels=768,
             other_pixels=256,
             sampling=SampleConfig(num_steps=30, guidance=1.0, eta=1.0),

@@ -207,6 +207,20 @@ def pool_views(
     return density, torch.cat([values[..., :3].sigmoid(), values[..., 3:]], dim=-1)
 
 
+def light(
+    volumes: Float[Tensor, "*batch height width slice channel"],
+    cameras: Cameras,
+) -> Float[Tensor, "*batch height width slice"]:
+    """How much of a view's light reaches each voxel of its own volume, in [0, 1].
+
+    The transmittance in front of the voxel, along the optical axis's spacing of slices.
+    """
+    density = GAIN * functional.softplus(volumes[..., DENSITY] + BIAS)
+    spacing = (cameras.far - cameras.near) / volumes.shape[-2]
+    optical_depth = density * spacing[..., None, None, None]
+    return torch.exp(optical_depth - optical_depth.cumsum(dim=-1))
+
+
 def composite_pixels(
     density: Float[Tensor, "*pixel sample"],
     values: Float[Tensor, "*pixel sample value"],
