@@ -2,6 +2,7 @@
 #   make demo       sample scenes from the bundled example image
 #   make test       the test suite          make test-all   with the slow tests
 #   make lint       style and types         make bench      speed beside its floors
+#   make site       the documentation, as pages in site/
 # PYTHON=... chooses the interpreter (3.11 or later, with the venv module).
 
 SHELL := /bin/bash
@@ -16,7 +17,7 @@ PYTHON ?= $(shell $(FIND_PYTHON))
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	-c constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench site clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/unseen demo --out $(OUT) --overwrite
@@ -35,8 +36,12 @@ lint: $(VENV)/dev.stamp
 bench: $(VENV)/core.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
 
+site: $(VENV)/dev.stamp
+	$(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build unseen.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build site unseen.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:

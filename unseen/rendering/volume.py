@@ -64,10 +64,10 @@ def render_rays(
     Args:
         field: Density and values at points; it is called with all samples of all
             rays as its points.
-        origins, directions: Rays scaled to z = 1 in their camera, as `get_rays`
-            returns them.
-        near, far: Depths (z, not distance) between which to sample, per camera or per
-            ray.
+        origins: Where rays start.
+        directions: Scaled to z = 1 in the rays' camera, as `image_rays` returns them.
+        near: Depth (z, not distance) from which to sample, per camera or per ray.
+        far: Depth up to which to sample.
         num_samples: Stratified samples, uniform in depth.
         num_fine: Further samples, drawn where the first ones found something.
         background: 1 for white, 0 for black, or a (learned) colour.
