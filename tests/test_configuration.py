@@ -16,6 +16,7 @@ from unseen.errors import UserError
 @dataclasses.dataclass(frozen=True)
 class Sphere:
     radius: float = 1.0
+    smooth: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -130,15 +130,21 @@ def _matches(hint: Any, origin: Any, arguments: tuple, value: Any) -> bool:
 
 
 def _convert_union(members: tuple, value: Any, where: str) -> Any:
-    """The first member that fits; dataclasses fit when their field names match."""
+    """The first member that fits; of dataclasses, the one that `value` is most like.
+
+    A dataclass fits when it knows all settings of `value`: others may be missing.
+    """
+    if value is None and type(None) in members:
+        return None
+    settings = [m for m in members if dataclasses.is_dataclass(m)]
+    if isinstance(value, dict):
+        names = {m: {field.name for field in dataclasses.fields(m)} for m in settings}
+        fitting = [m for m in settings if value.keys() <= names[m]]
+        if fitting:
+            closest = min(fitting, key=lambda m: len(names[m] - value.keys()))
+            return from_json(typing.cast(type, closest), value, where)
     for member in members:
-        if member is type(None):
-            if value is None:
-                return None
-        elif dataclasses.is_dataclass(member) and isinstance(value, dict):
-            if value.keys() == {field.name for field in dataclasses.fields(member)}:
-                return from_json(typing.cast(type, member), value, where)
-        else:
+        if member not in settings:
             try:
                 return _convert(member, value, where)
             except UserError:
