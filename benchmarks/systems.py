@@ -5,7 +5,7 @@
 Networks have the published sizes and random weights, which leave no space empty: so
 these are the plain costs, without what `benchmarks.pixelnerf` saves where nothing is.
 Frames are `side` pixels wide and times are scaled to 128x128 where the cost grows with
-the rays; ENR draws its own 128x128 pixels. The peak of memory is that of the frame as it
+the rays; ENR draws its own 128x128 pixels. The peak of memory is that of the frame that
 was timed. Beside it stands the claim that Light Field Networks made of themselves
 (Sitzmann et al. 2021): 500 frames per second with one evaluation per ray, against 0.033
 of pixelNeRF with 196, on a GPU.

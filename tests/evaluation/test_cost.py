@@ -39,7 +39,8 @@ class ProductScene(SkyScene):
     """A scene whose frame takes one product of known matrices."""
 
     def render(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
-        torch.ones(20, 30) @ torch.ones(30, 40)
+        product = torch.ones(20, 30) @ torch.ones(30, 40)
+        assert product.shape == (20, 40)
         return super().render(cameras, size)
 
 
