@@ -31,17 +31,17 @@ from unseen.scenes.voxel_radiance import VoxelRadianceScene
 class FitConfig:
     """How the field is fitted."""
 
-    resolution: int = 64
+    resolution: int = 48
     """Voxels along each side of the box."""
-    num_samples: int = 96
+    num_samples: int = 64
     """Samples along a ray."""
-    steps: int = 600
+    steps: int = 400
     """Steps of Adam."""
-    rays: int = 2048
+    rays: int = 1024
     """Rays per step, drawn from all views alike."""
     learning_rate: float = 0.3
     """At the start; it falls to a tenth by the end, as a geometric sequence."""
-    smoothness: float = 0.03
+    smoothness: float = 1e-3
     """Weight of the mean squared difference of neighbouring voxels."""
 
 
@@ -153,6 +153,6 @@ def fit_voxels(
 def _roughness(
     grid: Float[Tensor, "channel depth height width"],
 ) -> Float[Tensor, ""]:
-    """Mean squared difference of neighbours, small beside an image's error."""
+    """Mean squared difference of neighbours along each axis, added up."""
     parts = [grid.diff(dim=axis).square().mean() for axis in (1, 2, 3)]
-    return 1e-3 * (parts[0] + parts[1] + parts[2])
+    return parts[0] + parts[1] + parts[2]
