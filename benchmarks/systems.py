@@ -5,22 +5,22 @@
 Networks have the published sizes and random weights, which leave no space empty: so
 these are the plain costs, without what `benchmarks.pixelnerf` saves where nothing is.
 Frames are `side` pixels wide and times are scaled to 128x128 where the cost grows with
-the rays; ENR draws its own 128x128 pixels. Beside it stands the claim that Light Field
-Networks made of themselves (Sitzmann et al. 2021): 500 frames per second with one
-evaluation per ray, against 0.033 of pixelNeRF with 196, on a GPU.
+the rays; ENR draws its own 128x128 pixels. The peak of memory is that of the frame that
+was timed. Beside it stands the claim that Light Field Networks made of themselves
+(Sitzmann et al. 2021): 500 frames per second with one evaluation per ray, against 0.033
+of pixelNeRF with 196, on a GPU.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import rich
 import torch
 import tyro
 from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
+from unseen.evaluation.cost import render_cost
 from unseen.geometry.views import Views
 from unseen.methods.codenerf import CodeNeRFConfig
 from unseen.methods.lfn import LFNConfig
@@ -45,21 +45,6 @@ _RAYS_ALONE = (
 )
 
 
-def evaluations(config: object) -> str:
-    """How often a network is asked about a ray."""
-    if isinstance(config, LFNConfig):
-        return "1"
-    if isinstance(config, SRNConfig):
-        return f"{config.marcher.num_steps + 1}"
-    if isinstance(config, CodeNeRFConfig):
-        return f"{config.sampling.num_samples}"
-    if isinstance(config, PixelNeRFConfig | VisionNeRFConfig):
-        s = config.sampling
-        fine = s.num_coarse + s.num_fine + s.num_depth
-        return f"{s.num_coarse} + {fine}"
-    return "-"
-
-
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
     """Time one frame of every deterministic system at its published size."""
@@ -80,6 +65,7 @@ class Benchmark:
             "GFLOP",
             "seconds",
             "frames per second",
+            "peak MB",
             "scene MB",
         ):
             table.add_column(column, justify="left" if column == "system" else "right")
@@ -102,25 +88,18 @@ class Benchmark:
         rays = isinstance(config, _RAYS_ALONE)
         side = self.side if rays else SIDE
         scale = (SIDE / side) ** 2
-        with FlopCounterMode(display=False) as counter:
-            scene.render(camera, (side, side))
-        times = []
-        for _ in range(3):
-            started = time.perf_counter()
-            scene.render(camera, (side, side))
-            if self.device == "cuda":
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - started)
-        seconds = min(times) * scale
+        cost = render_cost(scene, camera, (side, side))
+        seconds = cost.seconds * scale
         weights = sum(parameter.numel() for parameter in method.parameters())
         held = sum(x.numel() * x.element_size() for x in scene.tensors().values())
         return [
             name,
             f"{weights / 1e6:.1f} M",
-            evaluations(config),
-            f"{counter.get_total_flops() * scale / 1e9:,.0f}",
+            f"{cost.evaluations_per_ray or '-'}",
+            f"{cost.operations * scale / 1e9:,.0f}",
             f"{seconds:.3g}",
             f"{1 / seconds:.3g}",
+            f"{cost.peak_bytes / 1e6:,.0f}",
             f"{held / 1e6:.1f}",
         ]
 

@@ -6,24 +6,17 @@ with timm's for VisionNeRF. The authors of both start from such weights; we ship
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from unseen.checkpoints.released_files import read_checkpoint, tensors_of
+from unseen.checkpoints.weight_files import find_weights, read_weights
 from unseen.errors import UserError
-from unseen.files import check_tensors, read_tensors
+from unseen.files import check_tensors
 from unseen.methods.method import Method
 from unseen.methods.pixelnerf import PixelNeRF
 from unseen.methods.visionnerf import VisionNeRF
 from unseen.networks.vision_transformer import VisionTransformer, resize_positions
-
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-"""Names under which models on the hub keep their weights, best first."""
 
 # What such weights hold besides the layers that are used here.
 _UNUSED = re.compile(r"(layer4|fc|norm|fc_norm|head|head_dist)\..*")
@@ -62,8 +55,9 @@ def start_encoder(method: Method, source: str | None) -> str | None:
             "The image encoder starts from scratch (--encoder FILE starts it from a "
             f"{what} that was trained on ImageNet)."
         )
-    path = _find(source)
-    found = {k: v for k, v in _read(path).items() if not _UNUSED.fullmatch(k)}
+    path = find_weights(source, "encoder weights")
+    tensors = read_weights(path, "an image encoder")
+    found = {k: v for k, v in tensors.items() if not _UNUSED.fullmatch(k)}
     expected = encoder.state_dict()
     for name, tensor in expected.items():
         # Old files do not count batches, and nobody uses the count.
@@ -77,44 +71,3 @@ def start_encoder(method: Method, source: str | None) -> str | None:
     check_tensors(expected, found, path)
     encoder.load_state_dict(found)
     return f"The image encoder starts from {path.name}."
-
-
-def _find(source: str) -> Path:
-    path = Path(source)
-    if path.is_file():
-        return path
-    parts = source.split("/")
-    if len(parts) != 2 or not all(parts) or source.startswith((".", "~")):
-        raise UserError(
-            f"there is no file {source}: give one of encoder weights, or the "
-            "'organisation/name' of a model on the Hugging Face hub."
-        )
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise UserError(
-            f"'{source}' is no file here, and the hub needs huggingface_hub: run `pip "
-            "install huggingface_hub`, or give a file."
-        )
-    from huggingface_hub import hf_hub_download
-
-    reason = ""
-    for name in HUB_FILES:
-        try:
-            return Path(hf_hub_download(source, name))
-        # Whatever goes wrong (no such model, no such file, no network) is one answer.
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise UserError(
-        f"'{source}' is no file here, and its weights are neither in the hub's cache "
-        f"nor can they be fetched ({reason}): give a file."
-    )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, without what they may be wrapped in."""
-    if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
-    content: Any = read_checkpoint(path, "an image encoder")
-    for name in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-    return tensors_of(content, None, path, "an image encoder")

@@ -72,6 +72,11 @@ class CoarseFineSampling:
         """Samples of the final rendering."""
         return self.num_coarse + self.num_fine + self.num_depth
 
+    @property
+    def evaluations_per_ray(self) -> int:
+        """Of the coarse network, and of the fine one at all samples."""
+        return self.num_coarse + self.num_samples
+
     def draw(
         self,
         shape: tuple[int, ...],

@@ -64,6 +64,10 @@ class AlignedRadianceScene(FieldScene):
     def shape(self) -> tuple[int, ...]:
         return tuple(self.sources.cameras.shape[:-1])
 
+    @property
+    def evaluations_per_ray(self) -> int:
+        return self.sampling.evaluations_per_ray
+
     def _index(self, index: Any) -> AlignedRadianceScene:
         return dataclasses.replace(self, sources=self.sources[index])
 

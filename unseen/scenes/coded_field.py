@@ -51,6 +51,10 @@ class CodedFieldScene(FieldScene):
     def shape(self) -> tuple[int, ...]:
         return tuple(self.shapes.shape[:-1])
 
+    @property
+    def evaluations_per_ray(self) -> int:
+        return self.sampling.num_samples
+
     def __getitem__(self, index: int | slice) -> CodedFieldScene:
         # Copies, because where a tensor lies in memory may change the last bits of a
         # product, and a scene shall render alike before and after it was saved.

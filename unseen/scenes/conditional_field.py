@@ -65,6 +65,13 @@ class ConditionalFieldScene(FieldScene):
     def shape(self) -> tuple[int, ...]:
         return tuple(self.field.step.shape)
 
+    @property
+    def evaluations_per_ray(self) -> int:
+        uniform, importance = self.sampling.num_uniform, self.sampling.num_importance
+        if importance == 0:
+            return uniform
+        return (1 if self.proposal is None else 2) * uniform + importance
+
     def _index(self, index: Any) -> ConditionalFieldScene:
         proposal = None if self.proposal is None else self.proposal[index]
         return dataclasses.replace(self, field=self.field[index], proposal=proposal)

@@ -60,6 +60,10 @@ class FrustumVolumeScene(FieldScene):
     def shape(self) -> tuple[int, ...]:
         return tuple(self.cameras.shape[:-1])
 
+    @property
+    def evaluations_per_ray(self) -> int:
+        return self.num_samples
+
     def __getitem__(self, index: int | slice) -> FrustumVolumeScene:
         return dataclasses.replace(
             self, volumes=self.volumes[index], cameras=self.cameras[index]

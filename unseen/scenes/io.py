@@ -27,6 +27,7 @@ from unseen.scenes.light_field import LightFieldScene
 from unseen.scenes.ray_marched import RayMarchedScene
 from unseen.scenes.scene import FieldScene, Scene
 from unseen.scenes.voxel_latent import VoxelLatentScene
+from unseen.scenes.voxel_radiance import VoxelRadianceScene
 
 FORMAT_VERSION = 1
 KEY = "unseen_scene"
@@ -39,6 +40,7 @@ SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "CodedFieldScene": CodedFieldScene,
     "VoxelLatentScene": VoxelLatentScene,
     "AlignedRadianceScene": AlignedRadianceScene,
+    "VoxelRadianceScene": VoxelRadianceScene,
 }
 """The representations that a file may name."""
 

@@ -54,6 +54,10 @@ class LightFieldScene(Scene):
     def shape(self) -> tuple[int, ...]:
         return self.field.shape
 
+    @property
+    def evaluations_per_ray(self) -> int:
+        return 1
+
     def __getitem__(self, index: int | slice | None) -> LightFieldScene:
         return dataclasses.replace(self, field=self.field[index], box=self.box[index])
 

@@ -59,6 +59,10 @@ class RayMarchedScene(Scene):
     def shape(self) -> tuple[int, ...]:
         return self.field.shape
 
+    @property
+    def evaluations_per_ray(self) -> int:
+        return self.marcher.config.num_steps + 1
+
     def __getitem__(self, index: int | slice | None) -> RayMarchedScene:
         return dataclasses.replace(self, field=self.field[index], box=self.box[index])
 

@@ -90,6 +90,15 @@ class Scene(abc.ABC):
     def shape(self) -> tuple[int, ...]:
         """The batch shape."""
 
+    @property
+    def evaluations_per_ray(self) -> int | None:
+        """How often a network or a grid is asked about a ray, at most.
+
+        What is skipped where nothing is counts too. None for a representation that
+        does not render ray by ray.
+        """
+        return None
+
     @abc.abstractmethod
     def __getitem__(self, index: int | slice) -> Scene:
         """One scene, or some scenes, of a batch."""
