@@ -4,9 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unseen.data.dataset import PosedDataset
-from unseen.data.manifest import Split, read_manifest
+from unseen.data.dataset import PosedReader
+from unseen.data.manifest import Split
 from unseen.data.srn_layout import SRNDataset
+from unseen.errors import UserError
+
+READERS = (SRNDataset,)
+"""All formats; the first that recognises a folder reads it."""
+
+
+def find_reader(path: str | Path) -> type[PosedReader]:
+    """The reader for what lies at `path`.
+
+    Raises:
+        UserError: there is nothing at `path`, or nothing that is known.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".zip" and path.is_file():
+        raise UserError(f"{path} is an archive: unpack it first and name the folder.")
+    if not path.exists():
+        raise UserError(f"There is no folder {path}; check the path.")
+    for reader in READERS:
+        if reader.recognises(path):
+            return reader
+    known = ", ".join(reader.format_name for reader in READERS)
+    raise UserError(
+        f"{path} holds no data set of a known format: known are {known} "
+        f"(docs/data.md says which files each has)."
+    )
 
 
 def open_dataset(
@@ -14,17 +39,18 @@ def open_dataset(
     split: Split | None = None,
     cache: bool = False,
     depths: bool = True,
-) -> PosedDataset:
+) -> PosedReader:
     """A split of a data set, or all of one that has no splits.
 
     Raises:
         UserError: there is nothing at `path`, or nothing that is known.
     """
-    has_splits = read_manifest(path) is not None
-    return SRNDataset(path, split if has_splits else None, cache=cache, depths=depths)
+    path = Path(path)
+    reader = find_reader(path)
+    chosen = {} if split is None or not reader.splits(path) else {"split": split}
+    return reader(path, cache=cache, depths=depths, **chosen)  # type: ignore[call-arg]
 
 
 def has_split(path: str | Path, split: Split) -> bool:
-    """Whether the data set says which of its scenes belong to this split."""
-    manifest = read_manifest(path)
-    return manifest is not None and any(r.split == split for r in manifest.objects)
+    """Whether the data set says what of it belongs to this split, if anything does."""
+    return split in find_reader(path).splits(Path(path))

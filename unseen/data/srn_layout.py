@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
-from unseen.data.dataset import PosedDataset
-from unseen.data.manifest import TEMPORARY, Split, read_manifest
+from unseen.data.dataset import PosedReader
+from unseen.data.folders import sample_folders
+from unseen.data.manifest import FINAL, JOURNAL, TEMPORARY, Split, read_manifest
 from unseen.data.srn_files import (
     read_depth,
     read_image,
@@ -73,7 +75,7 @@ class PackedViews:
         )
 
 
-class SRNDataset(PosedDataset):
+class SRNDataset(PosedReader):
     """Reads data sets in the SRN layout, with our manifest or without.
 
     Without a manifest, ROOT may be a split of ShapeNet-SRN (also with the nested
@@ -88,6 +90,26 @@ class SRNDataset(PosedDataset):
     64x64 view), so that a later read takes well under a millisecond. `depths=False`
     leaves depth images alone.
     """
+
+    format_name: ClassVar[str] = "ShapeNet-SRN"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether there is a manifest of ours, or intrinsics.txt down to 3 levels."""
+        if (path / FINAL).is_file() or (path / JOURNAL).is_file():
+            return True
+        folders = sample_folders(path, depth=2)
+        return any((folder / "intrinsics.txt").is_file() for folder in folders)
+
+    @classmethod
+    def splits(cls, path: Path) -> tuple[Split, ...]:
+        """What the manifest tells apart."""
+        manifest = read_manifest(path)
+        if manifest is None:
+            return ()
+        found = {record.split for record in manifest.objects}
+        names: tuple[Split, ...] = ("train", "test")
+        return tuple(name for name in names if name in found)
 
     def __init__(
         self,
