@@ -44,6 +44,11 @@ class PosedDataset(abc.ABC):
         """What was found wrong when the data set was opened, each thing once."""
         return ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader did to the data or had to assume, a sentence each."""
+        return ()
+
     def __len__(self) -> int:
         """Number of scenes."""
         return len(self.scene_ids)

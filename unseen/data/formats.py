@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unseen.data.colmap import ColmapDataset
 from unseen.data.dataset import PosedReader
+from unseen.data.llff import LLFFDataset
 from unseen.data.manifest import Split
+from unseen.data.nerf_synthetic import NeRFSyntheticDataset
+from unseen.data.posed_folder import PosedFolderDataset
 from unseen.data.srn_layout import SRNDataset
+from unseen.data.transforms import TransformsDataset
+from unseen.data.zero123 import Zero123Dataset
 from unseen.errors import UserError
 
-READERS = (SRNDataset,)
+READERS = (
+    PosedFolderDataset,
+    NeRFSyntheticDataset,
+    TransformsDataset,
+    ColmapDataset,
+    LLFFDataset,
+    Zero123Dataset,
+    SRNDataset,
+)
 """All formats; the first that recognises a folder reads it."""
 
 
