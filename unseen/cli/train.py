@@ -188,6 +188,7 @@ def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Traine
     from unseen.checkpoints.model_folder import load_weights, save_model
     from unseen.checkpoints.pretrained_encoders import start_encoder
     from unseen.methods.registry import build_method
+    from unseen.training import distributed
     from unseen.training.trainer import Trainer
 
     config = dataclasses.replace(run.settings.train, device=device)
@@ -207,6 +208,8 @@ def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Traine
         save_model(trainer.method, folder / "model", _provenance(run, trainer))
 
     stream = _open_stream(run, "train")
+    if distributed.rank() == 0:
+        _report_problems(stream)
     held_out = _open_stream(run, "test").batch(0, GRID_SCENES)
     return Trainer(method, config, batches, folder, held_out, publish)
 
@@ -237,6 +240,19 @@ def _open_stream(run: Run, split: Split) -> ExampleStream:
         world_size(),
         run.weights or None,
     )
+
+
+def _report_problems(stream: ExampleStream) -> None:
+    """A line on the error stream for every data set that something is wrong with."""
+    from unseen.data.inspection import summarize_problems
+
+    for dataset in stream.datasets:
+        if dataset.problems:
+            print(
+                f"{dataset.root}: {summarize_problems(dataset.problems)} (unseen data "
+                f"inspect {dataset.root} says all)",
+                file=sys.stderr,
+            )
 
 
 def _provenance(run: Run, trainer: Trainer) -> dict[str, Any]:

@@ -76,9 +76,9 @@ class LLFFDataset(FrameReader):
             near, far = row[15:].tolist()
             frame = Frame(image, from_llff(pose), intrinsics, near, far, mask=mask)
             frames.append(frame)
-        notes = (
-            () if folder.name == "images" else (f"Images are those in {folder.name}.",)
-        )
+        notes = ["near and far are those that the file states."]
+        if folder.name != "images":
+            notes.append(f"Images are those in {folder.name}.")
         problems = _check_shape(place, frames)
         return Listing(tuple(frames), problems=tuple(problems), notes=tuple(notes))
 

@@ -31,7 +31,10 @@ lines hardly depend on the poses; with much more, few features are found again."
 
 @dataclasses.dataclass(frozen=True)
 class MatchedPair:
-    """Two views by number, and points (normalised) that look the same in both."""
+    """Two views by number, and points (normalised) that look the same in both.
+
+    The points that look most alike come first.
+    """
 
     first: int
     second: int
@@ -55,14 +58,16 @@ def neighbours(cameras: Cameras, count: int) -> list[tuple[int, int]]:
     # The smallest turn among those with enough baseline; else the largest baseline.
     cost = angle + baseline + torch.where(baseline < PARALLAX, 10 - baseline, 0)
     cost = cost.masked_fill(baseline < 1e-6, torch.inf)
-    views = len(poses)
-    starts = [round(k * views / count) for k in range(count)] if views else []
-    pairs = dict.fromkeys(
-        (i, int(cost[i].argmin()))
-        for i in starts
-        if i < views and bool(cost[i].isfinite().any())
-    )
-    return list(pairs)
+    best, partner = cost.min(dim=1)
+    chosen: dict[frozenset[int], tuple[int, int]] = {}
+    # The cheapest of every stretch of views.
+    for part in torch.arange(len(poses)).tensor_split(count):
+        for i in part[best[part].argsort()].tolist():
+            pair = (i, int(partner[i]))
+            if bool(best[i].isfinite()) and frozenset(pair) not in chosen:
+                chosen[frozenset(pair)] = pair
+                break
+    return list(chosen.values())
 
 
 def match_pair(views: Views, first: int, second: int) -> MatchedPair:
@@ -118,5 +123,7 @@ def _match(
     if min(len(left[0]), len(right[0])) < 2:
         return torch.zeros(0, 2), torch.zeros(0, 2)
     found = match_descriptors(left[1], right[1], max_ratio=RATIO, cross_check=True)
+    difference = left[1][found[:, 0]].astype(float) - right[1][found[:, 1]]
+    found = found[np.linalg.norm(difference, axis=1).argsort()]
     first, second = left[0][found[:, 0]], right[0][found[:, 1]]
     return torch.from_numpy(first).float(), torch.from_numpy(second).float()
