@@ -165,7 +165,8 @@ def _binary_cameras(path: Path) -> Iterator[tuple[int, ColmapCamera]]:
     for _ in range(data.take("Q")[0]):
         number, model, width, height = data.take("IiQQ")
         name, count = MODELS.get(model, (f"number {model}", 0))
-        yield number, _camera(path, name, width, height, list(data.take(f"{count}d")))
+        parameters = list(data.take(f"{count}d"))
+        yield number, _camera(path, name, float(width), float(height), parameters)
 
 
 def _text_cameras(path: Path) -> Iterator[tuple[int, ColmapCamera]]:
