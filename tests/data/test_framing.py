@@ -87,7 +87,7 @@ def test_the_cache_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_straightened_image_is_the_pinhole_camera_s() -> None:
     """An analytic picture, seen through a lens, then undistorted."""
-    lens = Lens(k1=0.12, k2=-0.05, p1=0.01, p2=-0.008, k3=0.02)
+    lens = Lens(k1=0.3, k2=-0.05, p1=0.01, p2=-0.008, k3=0.02)
     intrinsics = torch.tensor([[1.1, 0, 0.52], [0, 1.6, 0.47], [0, 0, 1]])
     height, width = 60, 90
 
@@ -109,7 +109,7 @@ def test_a_straightened_image_is_the_pinhole_camera_s() -> None:
     found = undistort(seen[None], intrinsics, lens)[0]
     # Away from the border, where the photograph has nothing to sample.
     inner = (slice(8, -8), slice(8, -8))
-    assert (found - expected)[inner].abs().max() < 0.01
+    assert (found - expected)[inner].abs().max() < 0.02
     assert (seen - expected)[inner].abs().max() > 0.05
 
 

@@ -53,7 +53,11 @@ def neighbours(cameras: Cameras, count: int) -> list[tuple[int, int]]:
         scale = (cameras.near * cameras.far).double().sqrt()
     else:
         scale = (centers - center).norm(dim=1)
-    baseline = torch.cdist(centers, centers) / scale[:, None]
+    offset = centers[None] - centers[:, None]
+    along = (offset * forward[:, None]).sum(dim=-1, keepdim=True)
+    # Sideways only: a camera that moved ahead sees nearly the same lines whatever its
+    # axes are.
+    baseline = (offset - along * forward[:, None]).norm(dim=-1) / scale[:, None]
     angle = (forward @ forward.T).clamp(-1, 1).acos()
     # The smallest turn among those with enough baseline; else the largest baseline.
     cost = angle + baseline + torch.where(baseline < PARALLAX, 10 - baseline, 0)

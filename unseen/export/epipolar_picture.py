@@ -51,7 +51,7 @@ def _judge(pair: MatchedPair) -> str:
     if count == 0:
         return f"view {pair.second}: no matches"
     median = float(pair.distances.median())
-    return f"view {pair.second}: {count} matches, {median:.1f} px from lines"
+    return f"view {pair.second}: {count} matches, {median:.1f} px"
 
 
 def _tile(image: Float[Tensor, "3 height width"]) -> Image.Image:
