@@ -16,13 +16,13 @@ def resample(
     frame: tuple[int, int],
 ) -> Float[Tensor, "channel rows columns"]:
     """A frame of pixels `step` source pixels wide, around `center` (row, column)."""
-    rows = _area_weights(values.shape[0], frame[0], center[0], step)
-    columns = _area_weights(values.shape[1], frame[1], center[1], step)
+    rows = area_weights(values.shape[0], frame[0], center[0], step)
+    columns = area_weights(values.shape[1], frame[1], center[1], step)
     source = torch.from_numpy(np.ascontiguousarray(values))
     return torch.einsum("ih,hwc,jw->cij", rows, source, columns)
 
 
-def _area_weights(
+def area_weights(
     source: int, target: int, center: float, step: float
 ) -> Float[Tensor, "target source"]:
     """The share of every source pixel in every target pixel, along one axis.
