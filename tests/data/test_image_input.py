@@ -252,7 +252,7 @@ def test_large_pictures_are_reduced_and_small_ones_enlarged(tmp_path: Path):
     assert_framed(load_object_image(tmp_path / "small.png", SIZE), tolerance=3)
 
 
-def testarea_weights():
+def test_area_weights():
     """Shrinking averages exactly; enlarging is linear interpolation."""
     shrink = area_weights(12, 4, 6.0, 3.0)
     expected = torch.zeros(4, 12)

@@ -70,7 +70,7 @@ def test_images_without_features_have_no_matches() -> None:
 
 
 def test_neighbours_are_near_but_not_too_near() -> None:
-    cameras = orbit(36, 0.4, 3.0, 0.7, 1, 5)
+    cameras = orbit(36, 0.4, 3.0, 0.7, 1.0, 5.0)
     for first, second in neighbours(cameras, 4):
         assert abs((first - second + 18) % 36 - 18) == 1
     same = cameras[[0] * 5]
@@ -78,7 +78,7 @@ def test_neighbours_are_near_but_not_too_near() -> None:
 
 
 def test_a_world_is_turned_by_the_smallest_rotation() -> None:
-    cameras = orbit(12, 0.5, 2.0, 0.7, 1, 5)
+    cameras = orbit(12, 0.5, 2.0, 0.7, 1.0, 5.0)
     poses = cameras.extrinsics.double()
     motion = turn_upright(poses)
     assert motion is not None

@@ -135,6 +135,7 @@ def _show(found: dict[str, Any]) -> None:
         return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
 
     low, high = found["views_per_scene"]
+    per_scene = f"{low}" if low == high else f"{low} to {high}"
     read, scenes = found["scenes_read"], found["scenes"]
     sizes = ", ".join(f"{size} ({n})" for size, n in found["sizes"].items())
     poses = found["poses"]
@@ -142,7 +143,7 @@ def _show(found: dict[str, Any]) -> None:
     lines = {
         "format": found["format"],
         "scenes": f"{scenes}" if read == scenes else f"{scenes}, of which {read} read",
-        "views": f"{found['views']}, per scene {span([low, high], digits=9)}",
+        "views": f"{found['views']}, per scene {per_scene}",
         "sizes": f"{sizes or 'none'} (width x height)",
         "field of view": span(found["field_of_view"], " degrees, horizontal"),
         "distance": span(found["distance"]),
