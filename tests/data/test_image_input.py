@@ -15,10 +15,10 @@ from tests.pictures import BLUE, RED, bad_pictures, plate, save_plate
 from unseen.data.image_input import (
     ObjectImage,
     PictureWarning,
-    _area_weights,
     load_object_image,
 )
 from unseen.data.picture_file import read_picture
+from unseen.data.resampling import area_weights
 from unseen.errors import UserError
 
 SIZE, FILL = 40, 0.78
@@ -254,15 +254,15 @@ def test_large_pictures_are_reduced_and_small_ones_enlarged(tmp_path: Path):
 
 def test_area_weights():
     """Shrinking averages exactly; enlarging is linear interpolation."""
-    shrink = _area_weights(12, 4, 6.0, 3.0)
+    shrink = area_weights(12, 4, 6.0, 3.0)
     expected = torch.zeros(4, 12)
     for i in range(4):
         expected[i, 3 * i : 3 * i + 3] = 1 / 3
     torch.testing.assert_close(shrink, expected)
-    ramp = _area_weights(12, 5, 6.0, 0.5) @ (torch.arange(12.0) + 0.5)
+    ramp = area_weights(12, 5, 6.0, 0.5) @ (torch.arange(12.0) + 0.5)
     torch.testing.assert_close(ramp, 6 + 0.5 * (torch.arange(5.0) - 2))
-    torch.testing.assert_close(_area_weights(9, 6, 4.5, 1.3).sum(-1), torch.ones(6))
-    assert float(_area_weights(4, 8, 2.0, 1.0)[0].sum()) == 0
+    torch.testing.assert_close(area_weights(9, 6, 4.5, 1.3).sum(-1), torch.ones(6))
+    assert float(area_weights(4, 8, 2.0, 1.0)[0].sum()) == 0
 
 
 def test_color_profiles(tmp_path: Path):

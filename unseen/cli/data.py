@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from unseen.cli.inspect_data import Inspect
+
 
 @dataclasses.dataclass(frozen=True)
 class Procedural:
@@ -148,11 +150,12 @@ class Render:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Make data sets."""
+    """Make data sets, and look at them."""
 
     command: (
         Annotated[Procedural, tyro.conf.subcommand("procedural")]
         | Annotated[Render, tyro.conf.subcommand("render")]
+        | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     )
 
     def run(self) -> None:

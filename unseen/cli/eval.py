@@ -76,7 +76,7 @@ class Eval:
         options.check(method)
         side: int = method.config.image_size  # type: ignore[union-attr,assignment]
         is_dfm = isinstance(method, DFM)
-        training = self._training() if self.novel or not is_dfm else []
+        training = self._training(side) if self.novel or not is_dfm else []
         started = time.monotonic()
         result: dict[str, Any] = {"protocol": dataclasses.asdict(protocol)}
         result["protocol"] |= vars(options)
@@ -109,7 +109,7 @@ class Eval:
                 "one name cannot be told apart in the table."
             )
 
-    def _training(self) -> list[PosedDataset]:
+    def _training(self, side: int) -> list[PosedDataset]:
         """The training objects that the baselines know."""
         from unseen.data.formats import has_split, open_dataset
 
@@ -120,7 +120,8 @@ class Eval:
                         f"{path} has no manifest, so it has no training objects for "
                         "the baselines: name a folder of them with --train."
                     )
-        return [open_dataset(path, "train") for path in self.train or self.data]
+        paths = self.train or self.data
+        return [open_dataset(path, "train", side=side) for path in paths]
 
     def _measure_posterior(
         self, subject: Subject, protocol: Protocol
@@ -130,7 +131,9 @@ class Eval:
         from unseen.evaluation.held_out import observe
         from unseen.evaluation.posterior import measure
 
-        datasets = [open_dataset(path, "test") for path in self.data]
+        datasets = [
+            open_dataset(path, "test", side=subject.image_size) for path in self.data
+        ]
         found = {}
         with _progress() as bar:
             for path, dataset in zip(self.data, datasets, strict=True):
@@ -154,7 +157,7 @@ class Eval:
         from unseen.data.formats import open_dataset
         from unseen.evaluation import novel_views
 
-        datasets = [open_dataset(path, "test") for path in self.data]
+        datasets = [open_dataset(path, "test", side=side) for path in self.data]
         held_out = novel_views.find_objects(datasets, self.objects, side)
         inputs = torch.stack([item.image for item in held_out])
         with _progress() as bar:

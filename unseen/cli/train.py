@@ -188,6 +188,7 @@ def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Traine
     from unseen.checkpoints.model_folder import load_weights, save_model
     from unseen.checkpoints.pretrained_encoders import start_encoder
     from unseen.methods.registry import build_method
+    from unseen.training import distributed
     from unseen.training.trainer import Trainer
 
     config = dataclasses.replace(run.settings.train, device=device)
@@ -198,25 +199,18 @@ def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Traine
         load_weights(method, run.init)
     elif not resumed and (started := start_encoder(method, run.encoder)) is not None:
         print(started, file=sys.stderr)
-    side = run.settings.method.image_size
 
     def batches(first: int) -> Iterator[Example]:
-        loader = stream.loader(first, config.num_workers, config.batch_size)
-        return (example.shrink((side, side)) for example in loader)
+        return stream.loader(first, config.num_workers, config.batch_size)
 
     def publish(trainer: Trainer) -> None:
         # At every checkpoint, so that a model can be looked at while it trains.
         save_model(trainer.method, folder / "model", _provenance(run, trainer))
 
     stream = _open_stream(run, "train")
+    if distributed.rank() == 0:
+        _report_problems(stream)
     held_out = _open_stream(run, "test").batch(0, GRID_SCENES)
-    if min(held_out.target.size) < side:
-        height, width = held_out.target.size
-        raise UserError(
-            f"the data has images of {height}x{width} pixels, and the preset wants "
-            f"{side}x{side}: render them larger."
-        )
-    held_out = held_out.shrink((side, side))
     return Trainer(method, config, batches, folder, held_out, publish)
 
 
@@ -232,10 +226,11 @@ def _open_stream(run: Run, split: Split) -> ExampleStream:
 
     settings = run.settings
     cache = settings.train.cache_data and split == "train"
+    side = settings.method.image_size
     datasets = []
     for path in run.data:
         chosen = None if split == "test" and not has_split(path, "test") else split
-        datasets.append(open_dataset(path, chosen, cache=cache, depths=False))
+        datasets.append(open_dataset(path, chosen, cache, False, side))
     return ExampleStream(
         datasets,
         settings.num_context,
@@ -245,6 +240,19 @@ def _open_stream(run: Run, split: Split) -> ExampleStream:
         world_size(),
         run.weights or None,
     )
+
+
+def _report_problems(stream: ExampleStream) -> None:
+    """A line on the error stream for every data set that something is wrong with."""
+    from unseen.data.inspection import summarize_problems
+
+    for dataset in stream.datasets:
+        if dataset.problems:
+            print(
+                f"{dataset.root}: {summarize_problems(dataset.problems)} (unseen data "
+                f"inspect {dataset.root} says all)",
+                file=sys.stderr,
+            )
 
 
 def _provenance(run: Run, trainer: Trainer) -> dict[str, Any]:

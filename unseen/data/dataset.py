@@ -5,7 +5,9 @@ from __future__ import annotations
 import abc
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
+from unseen.data.manifest import Split
 from unseen.geometry.views import Views
 
 
@@ -42,6 +44,11 @@ class PosedDataset(abc.ABC):
         """What was found wrong when the data set was opened, each thing once."""
         return ()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader did to the data or had to assume, a sentence each."""
+        return ()
+
     def __len__(self) -> int:
         """Number of scenes."""
         return len(self.scene_ids)
@@ -58,3 +65,24 @@ class PosedDataset(abc.ABC):
         intrinsics in a z-up world. Masks and depths are there where the data knows
         them. Raises UserError, naming the file, for what cannot be read.
         """
+
+
+class PosedReader(PosedDataset):
+    """A data set on disk of one format: each format is a final class in its own file.
+
+    Readers are listed in `formats.READERS`, and are made by
+    `Reader(path, cache=False, depths=True)`, with `split` where `splits` names some.
+    """
+
+    format_name: ClassVar[str]
+    """What people call the format, as messages say it."""
+
+    @classmethod
+    @abc.abstractmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether this folder looks like the format, judged by names of files."""
+
+    @classmethod
+    def splits(cls, path: Path) -> tuple[Split, ...]:
+        """Which parts of the data set are told apart there; none by default."""
+        return ()

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8, UInt16
 from torch import Tensor
 
-from unseen.data.dataset import PosedDataset
-from unseen.data.manifest import TEMPORARY, Split, read_manifest
+from unseen.data.dataset import PosedReader
+from unseen.data.folders import sample_folders
+from unseen.data.manifest import FINAL, JOURNAL, TEMPORARY, Split, read_manifest
 from unseen.data.srn_files import (
     read_depth,
     read_image,
@@ -29,18 +31,12 @@ from unseen.data.srn_files import (
     read_pose,
     write_object,
 )
+from unseen.data.world import RELATIVE_RADIUS
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 
 __all__ = ["PackedViews", "SRNDataset", "write_object"]
-
-RELATIVE_RADIUS = 0.5 / 1.3
-"""Radius of an object over the camera's distance where nothing states it.
-
-The bounds in use for the released ShapeNet-SRN sets are 0.8 and 1.8 at distance 1.3
-for cars, 1.25 and 2.75 at distance 2 for chairs: one ratio fits both.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +69,7 @@ class PackedViews:
         )
 
 
-class SRNDataset(PosedDataset):
+class SRNDataset(PosedReader):
     """Reads data sets in the SRN layout, with our manifest or without.
 
     Without a manifest, ROOT may be a split of ShapeNet-SRN (also with the nested
@@ -89,6 +85,26 @@ class SRNDataset(PosedDataset):
     leaves depth images alone.
     """
 
+    format_name: ClassVar[str] = "ShapeNet-SRN"
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether there is a manifest of ours, or intrinsics.txt down to 3 levels."""
+        if (path / FINAL).is_file() or (path / JOURNAL).is_file():
+            return True
+        folders = sample_folders(path, depth=2)
+        return any((folder / "intrinsics.txt").is_file() for folder in folders)
+
+    @classmethod
+    def splits(cls, path: Path) -> tuple[Split, ...]:
+        """What the manifest tells apart."""
+        manifest = read_manifest(path)
+        if manifest is None:
+            return ()
+        found = {record.split for record in manifest.objects}
+        names: tuple[Split, ...] = ("train", "test")
+        return tuple(name for name in names if name in found)
+
     def __init__(
         self,
         root: str | Path,
@@ -103,6 +119,7 @@ class SRNDataset(PosedDataset):
             raise UserError(f"There is no folder {self.root}; check the path.")
         self._near, self._far, self._depths = near, far, depths
         self._cache: dict[int, PackedViews] | None = {} if cache else None
+        self._view_names: dict[int, list[str]] = {}
         self.manifest = read_manifest(self.root)
         self._folders = self._find(split)
         if not self._folders:
@@ -148,6 +165,8 @@ class SRNDataset(PosedDataset):
 
     def _names(self, index: int) -> list[str]:
         """Names of an object's views without their endings, sorted."""
+        if index in self._view_names:
+            return self._view_names[index]
         names = sorted(
             p.stem for p in (self._folders[index].path / "pose").glob("*.txt")
         )
@@ -156,6 +175,7 @@ class SRNDataset(PosedDataset):
                 f"{self._folders[index].path} has no poses; remove the folder or "
                 f"make the object again."
             )
+        self._view_names[index] = names
         return names
 
     def load(self, index: int, view_indices: list[int] | None = None) -> Views:

@@ -60,13 +60,13 @@ class ExampleStream:
             )
         if not 0 <= rank < world_size:
             raise UserError(f"Rank {rank} does not exist among {world_size} ranks.")
-        self._datasets = list(datasets)
+        self.datasets = list(datasets)
         self._context_range, self._num_target = (low, high), num_target
         self._seed, self._rank, self._world_size = seed, rank, world_size
-        self._shares = _shares(weights, len(self._datasets))
+        self._shares = _shares(weights, len(self.datasets))
         members = [
             [(number, index) for index in range(len(dataset))]
-            for number, dataset in enumerate(self._datasets)
+            for number, dataset in enumerate(self.datasets)
         ]
         everything = [member for pool in members for member in pool]
         self._pools = [everything] if weights is None else members
@@ -83,7 +83,7 @@ class ExampleStream:
         generator = self._generator("views", place)
         if num_context is None:
             num_context = self._draw_context(generator)
-        dataset = self._datasets[number]
+        dataset = self.datasets[number]
         available, needed = dataset.num_views(member), num_context + self._num_target
         if available < needed:
             raise UserError(
@@ -93,7 +93,7 @@ class ExampleStream:
             )
         order = torch.randperm(available, generator=generator)[:needed]
         views = dataset.load(member, order.tolist())
-        before = sum(len(earlier) for earlier in self._datasets[:number])
+        before = sum(len(earlier) for earlier in self.datasets[:number])
         objects = torch.tensor(before + member)
         return Example(views[:num_context], views[num_context:], objects)
 
@@ -109,7 +109,7 @@ class ExampleStream:
         if len(sizes) > 1:
             raise UserError(
                 f"The data sets have images of different sizes ({sizes[0]} and "
-                f"{sizes[1]}); render them in one size."
+                f"{sizes[1]}); open them with one side for all."
             )
         return Example.stack(examples)
 
