@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unseen.data.co3d import CO3DDataset
 from unseen.data.dataset import PosedReader
+from unseen.data.dvr_layout import DVRDataset
 from unseen.data.manifest import Split
+from unseen.data.pixelsplat_chunks import PixelSplatDataset
+from unseen.data.realestate10k import RealEstate10KDataset
+from unseen.data.srn_hdf5 import HDF5Dataset
 from unseen.data.srn_layout import SRNDataset
 from unseen.errors import UserError
 
-READERS = (SRNDataset,)
+READERS: tuple[type[PosedReader], ...] = (
+    SRNDataset,
+    CO3DDataset,
+    RealEstate10KDataset,
+    PixelSplatDataset,
+    HDF5Dataset,
+    DVRDataset,
+)
 """All formats; the first that recognises a folder reads it."""
 
 
