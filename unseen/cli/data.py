@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from unseen.cli.data_shard import Shard
+
 
 @dataclasses.dataclass(frozen=True)
 class Procedural:
@@ -137,11 +139,12 @@ class Render:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Make data sets."""
+    """Make and pack data sets."""
 
     command: (
         Annotated[Procedural, tyro.conf.subcommand("procedural")]
         | Annotated[Render, tyro.conf.subcommand("render")]
+        | Annotated[Shard, tyro.conf.subcommand("shard")]
     )
 
     def run(self) -> None:

@@ -37,7 +37,7 @@ CAMERAS = "cameras.npz"
 SHAPENET_BOUNDS = 1.2, 4.0
 """near and far in use for NMR's ShapeNet, with cameras at distance 2.73."""
 SCALED_BOUNDS = 0.1, 5.0
-"""near and far in use for DTU, whose object the scale matrix puts in the unit sphere."""
+"""near and far in use for DTU, where scale_mat puts the object in the unit sphere."""
 
 
 class DVRDataset(FrameDataset):

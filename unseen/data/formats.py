@@ -10,11 +10,13 @@ from unseen.data.dvr_layout import DVRDataset
 from unseen.data.manifest import Split
 from unseen.data.pixelsplat_chunks import PixelSplatDataset
 from unseen.data.realestate10k import RealEstate10KDataset
+from unseen.data.shard_dataset import ShardDataset
 from unseen.data.srn_hdf5 import HDF5Dataset
 from unseen.data.srn_layout import SRNDataset
 from unseen.errors import UserError
 
 READERS: tuple[type[PosedReader], ...] = (
+    ShardDataset,
     SRNDataset,
     CO3DDataset,
     RealEstate10KDataset,

@@ -171,19 +171,19 @@ def camera_faults(
 ) -> list[str | None]:
     """What is wrong with each camera, as the end of a sentence; None for a good one."""
     rotation = extrinsics[:, :3, :3]
-    numbers = np.concatenate([extrinsics[:, :3], intrinsics], axis=2)
-    finite: ndarray = np.isfinite(numbers).all((1, 2))
-    safe = np.where(finite[:, None, None], rotation, 0.0)
+    numbers = np.concatenate([extrinsics[:, :3], intrinsics], axis=2).reshape(-1, 21)
+    finite = [bool(row.all()) for row in np.isfinite(numbers)]
+    safe = np.where(np.isfinite(rotation), rotation, 0.0)
     error = np.abs(safe @ safe.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
-    rigid = np.logical_and(error < ROTATION_TOLERANCE, np.linalg.det(safe) > 0)
-    positive = (intrinsics[:, [0, 1], [0, 1]] > 0).all(1)
+    determinant = np.linalg.det(safe)
+    focal = intrinsics[:, [0, 1], [0, 1]].min(1)
 
     def fault(index: int) -> str | None:
         if not finite[index]:
             return "holds numbers that are not finite"
-        if not rigid[index]:
+        if not (error[index] < ROTATION_TOLERANCE and determinant[index] > 0):
             return "is no rotation and translation"
-        return None if positive[index] else "has no positive focal length"
+        return None if focal[index] > 0 else "has no positive focal length"
 
     return [fault(index) for index in range(len(extrinsics))]
 
