@@ -20,19 +20,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 from PIL import Image
 
 from unseen.data.frame_dataset import (
+    DecodedFrame,
     FoundScene,
-    Frame,
     FrameDataset,
     Scene,
-    read_pixels,
+    decode_image,
 )
 from unseen.data.manifest import Split
-from unseen.data.world_axes import leveling_rotation
+from unseen.data.world import turn_upright
 from unseen.errors import UserError
 
 FRAMES = "frame_annotations.jgz"
@@ -52,10 +53,11 @@ class CO3DDataset(FrameDataset):
     length is s f and the principal point h - s p, where s = h ("ndc_norm_image_bounds")
     or s = min(h) ("ndc_isotropic").
 
-    A sequence's world is turned so that z is up (`leveling_rotation`); its scale is
-    that of the data. The background is kept; masks are the foreground's probability;
-    depths are read where all frames have them, 0 where the depth mask is 0. near and
-    far are 0.5 and 40.
+    A sequence's world is turned so that the mean of its cameras' up vectors is z
+    (`turn_upright`; that they have none is reported); its scale is that of the data.
+    The background is kept; masks are the foreground's probability; depths are read
+    where all frames have them, 0 where the depth mask is 0. near and far are 0.5 and
+    40.
 
     `split` takes the sequences that the set lists (`set_lists_fewview_dev.json`, else
     the first file of all) name for training only, or else for testing or validation.
@@ -133,9 +135,12 @@ class CO3DDataset(FrameDataset):
         self._entries[scene] = usable
         cameras = [convert_camera(entry, folder) for entry in usable.values()]
         extrinsics = np.stack([camera[0] for camera in cameras])
-        finite = np.isfinite(extrinsics).all((1, 2))
-        if finite.any():
-            extrinsics = leveling_rotation(extrinsics[finite]) @ extrinsics
+        finite = torch.from_numpy(extrinsics[np.isfinite(extrinsics).all((1, 2))])
+        motion = turn_upright(finite)
+        if motion is None:
+            self._report(path, "Its cameras have no common up: z is the file's.")
+        else:
+            extrinsics = motion.numpy() @ extrinsics
         count = len(usable)
         return FoundScene(
             scene,
@@ -147,19 +152,19 @@ class CO3DDataset(FrameDataset):
             np.full(count, FAR),
         )
 
-    def _read(self, scene: Scene, names: Sequence[str]) -> list[Frame]:
+    def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:
         return [self._read_frame(self._entries[scene.id][name]) for name in names]
 
-    def _read_frame(self, entry: dict[str, Any]) -> Frame:
+    def _read_frame(self, entry: dict[str, Any]) -> DecodedFrame:
         folder = entry["folder"]
         image = _inside(folder, entry["image"]["path"])
-        rgb = read_pixels(image, "RGB", str(image))
+        rgb = decode_image(image, "RGB", str(image))
         mask = depth = None
         if entry.get("mask") is not None:
             mask = _read_mask(_inside(folder, entry["mask"]["path"]), rgb.shape[:2])
         if self._depths and entry.get("depth") is not None:
             depth = _read_depth(folder, entry["depth"], rgb.shape[:2])
-        return Frame(rgb, mask, depth)
+        return DecodedFrame(rgb, mask, depth)
 
 
 def convert_camera(
@@ -253,7 +258,7 @@ def _resize(array: ndarray, size: tuple[int, ...]) -> ndarray:
 
 
 def _read_mask(path: Path, size: tuple[int, ...]) -> UInt8[ndarray, "height width"]:
-    return _resize(read_pixels(path, "L", str(path)), size)
+    return _resize(decode_image(path, "L", str(path)), size)
 
 
 def _read_depth(

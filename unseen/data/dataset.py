@@ -53,6 +53,11 @@ class PosedDataset(abc.ABC):
         """
         return [1] * len(self)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader did to the data or had to assume, a sentence each."""
+        return ()
+
     def __len__(self) -> int:
         """Number of scenes."""
         return len(self.scene_ids)

@@ -23,14 +23,14 @@ from numpy import ndarray
 
 from unseen.data.folders import sample_folders
 from unseen.data.frame_dataset import (
+    DecodedFrame,
     FoundScene,
-    Frame,
     FrameDataset,
     Scene,
-    read_pixels,
+    decode_image,
 )
 from unseen.data.manifest import Split
-from unseen.data.world_axes import OPENCV_CAMERA, Y_UP
+from unseen.data.world import OPENCV_CAMERA, Y_UP
 from unseen.errors import UserError
 
 CAMERAS = "cameras.npz"
@@ -125,7 +125,7 @@ class DVRDataset(FrameDataset):
             return None
         try:
             matrices = _load_matrices(folder / CAMERAS)
-            size = read_pixels(images[0], "RGB", str(images[0])).shape[:2]
+            size = decode_image(images[0], "RGB", str(images[0])).shape[:2]
             for index, image in _number(images, matrices):
                 if _has_camera(matrices, index):
                     cameras.append(convert_matrices(matrices, index, size))
@@ -150,14 +150,14 @@ class DVRDataset(FrameDataset):
             np.full(len(names), far),
         )
 
-    def _read(self, scene: Scene, names: Sequence[str]) -> list[Frame]:
+    def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:
         masks = self._masks[scene.id]
         frames = []
         for name in names:
             path, mask = scene.path / "image" / name, masks.get(name)
-            rgb = read_pixels(path, "RGB", str(path))
-            alpha = None if mask is None else read_pixels(mask, "L", str(mask))
-            frames.append(Frame(rgb, alpha))
+            rgb = decode_image(path, "RGB", str(path))
+            alpha = None if mask is None else decode_image(mask, "L", str(mask))
+            frames.append(DecodedFrame(rgb, alpha))
         return frames
 
 

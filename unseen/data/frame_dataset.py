@@ -17,14 +17,12 @@ from PIL import Image
 from unseen.data.dataset import PosedReader, Problem
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.check import TOLERANCE
 from unseen.geometry.views import Views
-
-ROTATION_TOLERANCE = 1e-3
-"""Rounding that is forgiven in R R^T - 1."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Frame:
+class DecodedFrame:
     """One image as it lies on disk.
 
     `depth` is z in the camera frame in world units, 0 where unknown. `transparent`
@@ -77,7 +75,7 @@ class FrameDataset(PosedReader):
     ) -> None:
         self.root = Path(root)
         self._depths = depths
-        self._cache: dict[tuple[int, str], Frame] | None = {} if cache else None
+        self._cache: dict[tuple[int, str], DecodedFrame] | None = {} if cache else None
         self._problems: list[Problem] = []
         found = sorted(self._find(), key=lambda scene: scene.id)
         checked = [self._check(scene) for scene in found]
@@ -94,7 +92,7 @@ class FrameDataset(PosedReader):
         """All scenes, in any order; what is wrong with the files goes to `_report`."""
 
     @abc.abstractmethod
-    def _read(self, scene: Scene, names: Sequence[str]) -> list[Frame]:
+    def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:
         """Frames of a scene, by name."""
 
     @property
@@ -129,7 +127,7 @@ class FrameDataset(PosedReader):
             )
         return unpack_frames(frames, scene.cameras[view_indices])
 
-    def _frames(self, index: int, names: list[str]) -> list[Frame]:
+    def _frames(self, index: int, names: list[str]) -> list[DecodedFrame]:
         if self._cache is None:
             return self._read(self._scenes[index], names)
         missing = [name for name in names if (index, name) not in self._cache]
@@ -148,7 +146,7 @@ class FrameDataset(PosedReader):
         good = [index for index, fault in enumerate(faults) if fault is None]
         for name, fault in zip(found.names, faults, strict=True):
             if fault is not None:
-                self._report(found.path, f"The camera of {name} {fault}.", "view")
+                self._report(found.path, f"{name} {fault}.", "view")
         if not good:
             self._report(found.path, f"{found.id} has no usable views.", "scene")
             return None
@@ -180,10 +178,10 @@ def camera_faults(
 
     def fault(index: int) -> str | None:
         if not finite[index]:
-            return "holds numbers that are not finite"
-        if not (error[index] < ROTATION_TOLERANCE and determinant[index] > 0):
-            return "is no rotation and translation"
-        return None if focal[index] > 0 else "has no positive focal length"
+            return "has numbers that are not finite"
+        if not (error[index] < TOLERANCE and determinant[index] > 0):
+            return "has a pose that is no rotation and translation"
+        return None if focal[index] > 0 else "has a focal length that is not positive"
 
     return [fault(index) for index in range(len(extrinsics))]
 
@@ -198,7 +196,7 @@ def first_of_each(keys: Sequence[object]) -> Bool[ndarray, "key"]:
     return fresh
 
 
-def read_pixels(source: Path | bytes, mode: str, where: str) -> UInt8[ndarray, "..."]:
+def decode_image(source: Path | bytes, mode: str, where: str) -> UInt8[ndarray, "..."]:
     """An encoded image as 8-bit pixels of PIL's `mode`; `where` names it in errors.
 
     Raises UserError for an image that is missing, damaged or cut short.
@@ -213,7 +211,7 @@ def read_pixels(source: Path | bytes, mode: str, where: str) -> UInt8[ndarray, "
         ) from error
 
 
-def unpack_frames(frames: Sequence[Frame], cameras: Cameras) -> Views:
+def unpack_frames(frames: Sequence[DecodedFrame], cameras: Cameras) -> Views:
     """Float views; what not every frame has is left out."""
     images = torch.from_numpy(np.stack([frame.rgb for frame in frames]))
     images = images.permute(0, 3, 1, 2).to(torch.float32) / 255

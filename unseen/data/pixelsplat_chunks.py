@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from unseen.data.frame_dataset import (
+    DecodedFrame,
     FoundScene,
-    Frame,
     FrameDataset,
     Scene,
+    decode_image,
     first_of_each,
-    read_pixels,
 )
 from unseen.data.manifest import Split
 from unseen.data.realestate10k import FAR, NEAR, convert_rows
@@ -145,12 +145,12 @@ class PixelSplatDataset(FrameDataset):
             reason = f"{key} is listed in {listed[key]} and not there."
             self._report(path, reason, "scene")
 
-    def _read(self, scene: Scene, names: Sequence[str]) -> list[Frame]:
+    def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:
         chunk, position = self._places[scene.id]
         images = self._open(chunk)[position]["images"]
         return [
-            Frame(
-                read_pixels(
+            DecodedFrame(
+                decode_image(
                     images[int(name)].numpy().tobytes(),
                     "RGB",
                     f"{name} of {scene.id} in {chunk}",

@@ -24,15 +24,15 @@ from numpy import ndarray
 
 from unseen.data.folders import list_folders, sample_folders
 from unseen.data.frame_dataset import (
+    DecodedFrame,
     FoundScene,
-    Frame,
     FrameDataset,
     Scene,
+    decode_image,
     first_of_each,
-    read_pixels,
 )
 from unseen.data.manifest import Split
-from unseen.data.world_axes import OPENCV_CAMERA
+from unseen.data.world import OPENCV_CAMERA
 from unseen.errors import UserError
 
 NEAR, FAR = 0.7, 10.0
@@ -172,12 +172,14 @@ class RealEstate10KDataset(FrameDataset):
                 "view",
             )
 
-    def _read(self, scene: Scene, names: Sequence[str]) -> list[Frame]:
+    def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:
         media = self._media[scene.id]
         if media.is_dir():
             suffixes = self._suffixes[scene.id]
             files = [media / f"{name}{suffixes[name]}" for name in names]
-            return [Frame(read_pixels(file, "RGB", str(file))) for file in files]
+            return [
+                DecodedFrame(decode_image(file, "RGB", str(file))) for file in files
+            ]
         return _read_video(media, [int(name) for name in names])
 
 
@@ -265,18 +267,18 @@ def _count_frames(path: Path) -> int:
         return 0
 
 
-def _read_video(path: Path, positions: Sequence[int]) -> list[Frame]:
+def _read_video(path: Path, positions: Sequence[int]) -> list[DecodedFrame]:
     """Frames of a video by position, decoded in one pass."""
     import imageio_ffmpeg
 
-    frames: dict[int, Frame] = {}
+    frames: dict[int, DecodedFrame] = {}
     reader = imageio_ffmpeg.read_frames(str(path))
     try:
         width, height = next(reader)["size"]
         for position, data in enumerate(reader):
             if position in positions:
                 pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-                frames[position] = Frame(pixels.copy())
+                frames[position] = DecodedFrame(pixels.copy())
             if len(frames) == len(set(positions)):
                 break
     except (OSError, RuntimeError, StopIteration) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unseen.data.dataset import PosedReader, Problem
-from unseen.data.frame_dataset import Frame, unpack_frames
+from unseen.data.frame_dataset import DecodedFrame, unpack_frames
 from unseen.data.manifest import Split
 from unseen.data.shard_scene import decode_frame, parse_header
 from unseen.data.shards import (
@@ -51,7 +51,7 @@ class ShardDataset(PosedReader):
     ) -> None:
         self.root = Path(root)
         self._depths = depths
-        self._cache: dict[tuple[int, int], Frame] | None = {} if cache else None
+        self._cache: dict[tuple[int, int], DecodedFrame] | None = {} if cache else None
         self._headers: dict[int, tuple[dict[str, Any], int, Cameras]] = {}
         self._places: list[tuple[Path, ShardScene]] = []
         self._problems: list[Problem] = []
@@ -159,7 +159,7 @@ class ShardDataset(PosedReader):
 
     def _read(
         self, path: Path, header: dict[str, Any], start: int, views: list[int]
-    ) -> list[Frame]:
+    ) -> list[DecodedFrame]:
         members = header["members"]
         offsets = member_offsets([size for _, size in members])
         places = {

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from unseen.data.dataset import PosedDataset
-from unseen.data.frame_dataset import Frame, read_pixels
+from unseen.data.frame_dataset import DecodedFrame, decode_image
 from unseen.data.shards import CAMERAS
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
@@ -133,7 +133,7 @@ def parse_header(content: bytes, scene: str) -> tuple[dict[str, Any], Cameras]:
 
 def decode_frame(
     image: bytes, mask: bytes | None, depth: bytes | None, unit: float, where: str
-) -> Frame:
+) -> DecodedFrame:
     """A view of a shard; UserError, naming `where`, for damaged bytes."""
     steps = None
     if depth is not None:
@@ -142,9 +142,9 @@ def decode_frame(
                 steps = np.asarray(opened).astype(np.float32) * np.float32(unit)
         except (OSError, SyntaxError) as error:
             raise UserError(f"The depths {where} are damaged.") from error
-    return Frame(
-        read_pixels(image, "RGB", where),
-        None if mask is None else read_pixels(mask, "L", where),
+    return DecodedFrame(
+        decode_image(image, "RGB", where),
+        None if mask is None else decode_image(mask, "L", where),
         steps,
     )
 

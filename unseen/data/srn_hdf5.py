@@ -19,13 +19,13 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from unseen.data.frame_dataset import (
+    DecodedFrame,
     FoundScene,
-    Frame,
     FrameDataset,
     Scene,
-    read_pixels,
+    decode_image,
 )
-from unseen.data.srn_layout import RELATIVE_RADIUS
+from unseen.data.world import RELATIVE_RADIUS
 from unseen.errors import UserError
 
 SUFFIXES = (".hdf5", ".h5")
@@ -97,7 +97,7 @@ class HDF5Dataset(FrameDataset):
                 (1 + RELATIVE_RADIUS) * distance,
             )
 
-    def _read(self, scene: Scene, names: Sequence[str]) -> list[Frame]:
+    def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:
         group = self._opened()[scene.id]["rgb"]
         return [_read_image(group[name], f"{scene.path}/rgb/{name}") for name in names]
 
@@ -143,7 +143,7 @@ def _parse_intrinsics(content: bytes) -> Float[ndarray, "3 3"]:
     )
 
 
-def _read_image(dataset: Any, where: str) -> Frame:
+def _read_image(dataset: Any, where: str) -> DecodedFrame:
     """Pixels that are stored as such, or an encoded image; alpha is transparency."""
     try:
         value = np.asarray(dataset[()])
@@ -151,8 +151,8 @@ def _read_image(dataset: Any, where: str) -> Frame:
         raise UserError(f"{where} is damaged; get the file again.") from error
     if value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] in (3, 4):
         if value.shape[2] == 3:
-            return Frame(value)
+            return DecodedFrame(value)
     else:
-        value = read_pixels(_bytes(dataset), "RGBA", where)
+        value = decode_image(_bytes(dataset), "RGBA", where)
     mask = np.ascontiguousarray(value[..., 3])
-    return Frame(np.ascontiguousarray(value[..., :3]), mask, transparent=True)
+    return DecodedFrame(np.ascontiguousarray(value[..., :3]), mask, transparent=True)

@@ -31,18 +31,12 @@ from unseen.data.srn_files import (
     read_pose,
     write_object,
 )
+from unseen.data.world import RELATIVE_RADIUS
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 
 __all__ = ["PackedViews", "SRNDataset", "write_object"]
-
-RELATIVE_RADIUS = 0.5 / 1.3
-"""Radius of an object over the camera's distance where nothing states it.
-
-The bounds in use for the released ShapeNet-SRN sets are 0.8 and 1.8 at distance 1.3
-for cars, 1.25 and 2.75 at distance 2 for chairs: one ratio fits both.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
