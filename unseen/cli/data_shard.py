@@ -31,8 +31,8 @@ class Shard:
     size_mb: float = 256
     """A shard ends with the scene that brings it to so many megabytes."""
     side: int | None = None
-    """Average the largest centred square of every image down to so many pixels a
-    side; without, images stay as they are."""
+    """Average the square in the middle of every image down to so many pixels a side;
+    without, images stay as they are."""
     workers: int = 2
     """Processes that read and encode; 0 does it in this one."""
     verify: bool = False
@@ -50,14 +50,14 @@ class Shard:
         from rich.console import Console
         from rich.progress import Progress
 
-        from unseen.data.formats import find_reader, open_dataset
+        from unseen.data.formats import find_reader, open_reader
         from unseen.data.shard_writer import ShardSettings, write_shards
 
         settings = ShardSettings(self.size_mb, self.side)
-        dataset = open_dataset(data)
+        dataset = open_reader(data)
         splits: dict[str, Split] = {}
         for split in find_reader(data).splits(data):
-            splits |= dict.fromkeys(open_dataset(data, split).scene_ids, split)
+            splits |= dict.fromkeys(open_reader(data, split).scene_ids, split)
         for problem in dataset.problems:
             print(f"{problem.path}: {problem.reason}")
         with Progress(console=Console(stderr=True)) as progress:

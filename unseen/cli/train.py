@@ -198,11 +198,9 @@ def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Traine
         load_weights(method, run.init)
     elif not resumed and (started := start_encoder(method, run.encoder)) is not None:
         print(started, file=sys.stderr)
-    side = run.settings.method.image_size
 
     def batches(first: int) -> Iterator[Example]:
-        loader = stream.loader(first, config.num_workers, config.batch_size)
-        return (example.shrink((side, side)) for example in loader)
+        return stream.loader(first, config.num_workers, config.batch_size)
 
     def publish(trainer: Trainer) -> None:
         # At every checkpoint, so that a model can be looked at while it trains.
@@ -210,13 +208,6 @@ def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Traine
 
     stream = _open_stream(run, "train")
     held_out = _open_stream(run, "test").batch(0, GRID_SCENES)
-    if min(held_out.target.size) < side:
-        height, width = held_out.target.size
-        raise UserError(
-            f"the data has images of {height}x{width} pixels, and the preset wants "
-            f"{side}x{side}: render them larger."
-        )
-    held_out = held_out.shrink((side, side))
     return Trainer(method, config, batches, folder, held_out, publish)
 
 
@@ -232,10 +223,11 @@ def _open_stream(run: Run, split: Split) -> ExampleStream:
 
     settings = run.settings
     cache = settings.train.cache_data and split == "train"
+    side = settings.method.image_size
     datasets = []
     for path in run.data:
         chosen = None if split == "test" and not has_split(path, "test") else split
-        datasets.append(open_dataset(path, chosen, cache=cache, depths=False))
+        datasets.append(open_dataset(path, chosen, cache, False, side))
     return ExampleStream(
         datasets,
         settings.num_context,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from unseen.data.co3d import CO3DDataset
 from unseen.data.colmap import ColmapDataset
-from unseen.data.dataset import PosedReader
+from unseen.data.dataset import PosedDataset, PosedReader
 from unseen.data.dvr_layout import DVRDataset
+from unseen.data.framing import FramedDataset
 from unseen.data.llff import LLFFDataset
 from unseen.data.manifest import Split
 from unseen.data.nerf_synthetic import NeRFSyntheticDataset
@@ -65,12 +66,29 @@ def open_dataset(
     split: Split | None = None,
     cache: bool = False,
     depths: bool = True,
-) -> PosedReader:
+    side: int | None = None,
+) -> PosedDataset:
     """A split of a data set, or all of one that has no splits.
+
+    With `side`, every image is the square in the middle of the file's image, averaged
+    down to so many pixels (see `framing`); else images are as the files have them.
+    `cache` keeps what was read in memory, `depths=False` leaves depth images alone.
 
     Raises:
         UserError: there is nothing at `path`, or nothing that is known.
     """
+    if side is None:
+        return open_reader(path, split, cache, depths)
+    return FramedDataset(open_reader(path, split, False, depths), side, cache)
+
+
+def open_reader(
+    path: str | Path,
+    split: Split | None = None,
+    cache: bool = False,
+    depths: bool = True,
+) -> PosedReader:
+    """The same, with images as the files have them, as the format's own class."""
     path = Path(path)
     reader = find_reader(path)
     chosen = {} if split is None or not reader.splits(path) else {"split": split}

@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from unseen.data.picture_file import read_picture
+from unseen.data.resampling import resample
 from unseen.errors import UserError
 
 
@@ -170,7 +171,7 @@ def _frame_object(
     step = max(bottom - top, right - left) / (fill * min(frame))
     premultiplied = np.concatenate([color * alpha[..., None], alpha[..., None]], -1)
     center = (0.5 * (top + bottom), 0.5 * (left + right))
-    found = _resample(premultiplied, center, step, frame)
+    found = resample(premultiplied, center, step, frame)
     mask = found[3].clamp(0, 1)
     return ObjectImage((found[:3] + (1 - mask)).clamp(0, 1), mask)
 
@@ -187,37 +188,7 @@ def _as_it_is(
     height, width = color.shape[:2]
     step = min(height / frame[0], width / frame[1])
     padded = np.concatenate([color, np.ones_like(color[..., :1])], -1)
-    found = _resample(padded, (height / 2, width / 2), step, frame)
+    found = resample(padded, (height / 2, width / 2), step, frame)
     # Enlarging mixes the outermost pixels with the nothing beyond: divide it out.
     image = found[:3] / found[3].clamp(min=1e-6)
     return ObjectImage(image.clamp(0, 1), torch.ones(frame))
-
-
-def _resample(
-    values: Float[ndarray, "height width channel"],
-    center: tuple[float, float],
-    step: float,
-    frame: tuple[int, int],
-) -> Float[Tensor, "channel rows columns"]:
-    """A frame of pixels `step` source pixels wide, around `center` (row, column)."""
-    rows = _area_weights(values.shape[0], frame[0], center[0], step)
-    columns = _area_weights(values.shape[1], frame[1], center[1], step)
-    source = torch.from_numpy(np.ascontiguousarray(values))
-    return torch.einsum("ih,hwc,jw->cij", rows, source, columns)
-
-
-def _area_weights(
-    source: int, target: int, center: float, step: float
-) -> Float[Tensor, "target source"]:
-    """The share of every source pixel in every target pixel, along one axis.
-
-    A target pixel averages an interval of the source: its own extent, and never less
-    than one source pixel, which makes enlargement linear interpolation. Beyond the
-    source there is nothing (zero).
-    """
-    width = max(step, 1.0)
-    middles = center + (torch.arange(target) + 0.5 - target / 2)[:, None] * step
-    left = torch.arange(source)[None]
-    low = torch.maximum(middles - width / 2, left)
-    high = torch.minimum(middles + width / 2, left + 1)
-    return (high - low).clamp(min=0) / width

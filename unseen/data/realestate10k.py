@@ -74,6 +74,7 @@ class RealEstate10KDataset(FrameDataset):
         self._split: Split | None = split
         self._media: dict[str, Path] = {}
         self._suffixes: dict[str, dict[str, str]] = {}
+        self._video: tuple[Path, list[DecodedFrame]] | None = None
         super().__init__(root, cache, depths)
 
     @classmethod
@@ -180,7 +181,13 @@ class RealEstate10KDataset(FrameDataset):
             return [
                 DecodedFrame(decode_image(file, "RGB", str(file))) for file in files
             ]
-        return _read_video(media, [int(name) for name in names])
+        if self._video is None or self._video[0] != media:
+            # Views are often asked for one by one, and a video is decoded as a whole.
+            self._video = media, _read_video(media)
+        frames = self._video[1]
+        if any(int(name) >= len(frames) for name in names):
+            raise UserError(f"The video {media} is cut short; get it again.")
+        return [frames[int(name)] for name in names]
 
 
 def convert_rows(
@@ -267,24 +274,14 @@ def _count_frames(path: Path) -> int:
         return 0
 
 
-def _read_video(path: Path, positions: Sequence[int]) -> list[DecodedFrame]:
-    """Frames of a video by position, decoded in one pass."""
+def _read_video(path: Path) -> list[DecodedFrame]:
+    """All frames of a video."""
     import imageio_ffmpeg
 
-    frames: dict[int, DecodedFrame] = {}
     reader = imageio_ffmpeg.read_frames(str(path))
     try:
         width, height = next(reader)["size"]
-        for position, data in enumerate(reader):
-            if position in positions:
-                pixels = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-                frames[position] = DecodedFrame(pixels.copy())
-            if len(frames) == len(set(positions)):
-                break
+        pixels = [np.frombuffer(data, np.uint8) for data in reader]
     except (OSError, RuntimeError, StopIteration) as error:
         raise UserError(f"The video {path} cannot be decoded; get it again.") from error
-    finally:
-        reader.close()
-    if not set(positions) <= frames.keys():
-        raise UserError(f"The video {path} is cut short; get it again.")
-    return [frames[position] for position in positions]
+    return [DecodedFrame(frame.reshape(height, width, 3).copy()) for frame in pixels]

@@ -35,21 +35,16 @@ class PackedScene:
     members: tuple[tuple[str, bytes], ...]
 
 
-def pack_scene(dataset: PosedDataset, index: int, side: int | None) -> PackedScene:
-    """Encode a scene; images are rounded to 8 bit.
+def pack_scene(dataset: PosedDataset, index: int) -> PackedScene:
+    """Encode a scene: images in 8 bits, depths in 16 from 0 to the scene's largest.
 
-    With `side` the largest centred square is averaged down to side x side pixels, and
-    depths are dropped, because the mean of two surfaces is neither. Depths without
-    `side` are rounded to 16 bit between 0 and the scene's largest.
-
-    Raises UserError for what cannot be read, and for images smaller than `side`.
+    Raises UserError for what cannot be read, and for images of different sizes.
     """
     count = dataset.num_views(index)
     parts = []
     for first in range(0, count, VIEWS_AT_ONCE):
         chosen = list(range(first, min(first + VIEWS_AT_ONCE, count)))
-        views = dataset.load(index, chosen)
-        parts.append(_pack(views if side is None else center_square(views, side)))
+        parts.append(_pack(dataset.load(index, chosen)))
     sizes = sorted({part.size for part in parts})
     if len(sizes) > 1:
         raise UserError(
@@ -80,36 +75,6 @@ def pack_scene(dataset: PosedDataset, index: int, side: int | None) -> PackedSce
     whole = [(CAMERAS, json.dumps(header).encode()), *members]
     named = [(f"{_key(index, scene)}.{name}", content) for name, content in whole]
     return PackedScene(scene, count, tuple(named))
-
-
-def center_square(views: Views, side: int) -> Views:
-    """The largest centred square, averaged down to (side, side); without depths.
-
-    Raises UserError for images with a side shorter than `side`.
-    """
-    height, width = views.size
-    edge = min(height, width)
-    if edge < side:
-        raise UserError(
-            f"The images have {height}x{width} pixels; ask for a side of at most "
-            f"{edge}."
-        )
-    top, left = (height - edge) // 2, (width - edge) // 2
-    rows, columns = slice(top, top + edge), slice(left, left + edge)
-    # In normalised image coordinates: x' = (x width - left) / edge.
-    crop = torch.tensor(
-        [
-            [width / edge, 0, -left / edge],
-            [0, height / edge, -top / edge],
-            [0, 0, 1],
-        ]
-    )
-    cameras = dataclasses.replace(
-        views.cameras, intrinsics=crop @ views.cameras.intrinsics
-    )
-    masks = None if views.masks is None else views.masks[:, rows, columns]
-    square = Views(views.images[:, :, rows, columns], cameras, masks)
-    return square.shrink((side, side))
 
 
 def parse_header(content: bytes, scene: str) -> tuple[dict[str, Any], Cameras]:

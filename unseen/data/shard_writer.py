@@ -14,7 +14,8 @@ from typing import Any
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from unseen.data.dataset import PosedReader
+from unseen.data.dataset import PosedDataset, PosedReader
+from unseen.data.framing import FramedDataset
 from unseen.data.manifest import Split
 from unseen.data.shard_scene import PackedScene, pack_scene
 from unseen.data.shards import (
@@ -85,7 +86,10 @@ def write_shards(
     shards = _resume(out, manifest)
     ids = dataset.scene_ids
     done = sum(len(shard.scenes) + len(shard.skipped) for shard in shards)
-    packed = _pack_from(dataset, done, settings, workers)
+    framed = dataset
+    if settings.side is not None:
+        framed = FramedDataset(dataset, settings.side)
+    packed = _pack_from(framed, done, workers)
     while done < len(ids):
         # What is left of a killed run has no record, and is written anew.
         place = out / f"{len(shards):06d}.tar"
@@ -190,12 +194,12 @@ def _add(tar: tarfile.TarFile, scene: PackedScene) -> None:
 
 
 def _pack_from(
-    dataset: PosedReader, first: int, settings: ShardSettings, workers: int
+    dataset: PosedDataset, first: int, workers: int
 ) -> Iterator[PackedScene | _Unreadable]:
     """Encoded scenes from `first` on, in order, a few of them ahead of time."""
     return iter(
         DataLoader(
-            _Packing(dataset, settings),
+            _Packing(dataset),
             batch_size=None,
             sampler=range(first, len(dataset)),
             num_workers=workers,
@@ -207,12 +211,12 @@ def _pack_from(
 class _Packing(TorchDataset):
     """Scenes, encoded; errors of the user are values, so that they cross processes."""
 
-    def __init__(self, dataset: PosedReader, settings: ShardSettings) -> None:
-        self._dataset, self._settings = dataset, settings
+    def __init__(self, dataset: PosedDataset) -> None:
+        self._dataset = dataset
 
     def __getitem__(self, index: int) -> PackedScene | _Unreadable:
         try:
-            return pack_scene(self._dataset, index, self._settings.side)
+            return pack_scene(self._dataset, index)
         except UserError as error:
             return _Unreadable(self._dataset.scene_ids[index], str(error))
 

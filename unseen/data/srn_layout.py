@@ -119,6 +119,7 @@ class SRNDataset(PosedReader):
             raise UserError(f"There is no folder {self.root}; check the path.")
         self._near, self._far, self._depths = near, far, depths
         self._cache: dict[int, PackedViews] | None = {} if cache else None
+        self._view_names: dict[int, list[str]] = {}
         self.manifest = read_manifest(self.root)
         self._folders = self._find(split)
         if not self._folders:
@@ -164,6 +165,8 @@ class SRNDataset(PosedReader):
 
     def _names(self, index: int) -> list[str]:
         """Names of an object's views without their endings, sorted."""
+        if index in self._view_names:
+            return self._view_names[index]
         names = sorted(
             p.stem for p in (self._folders[index].path / "pose").glob("*.txt")
         )
@@ -172,6 +175,7 @@ class SRNDataset(PosedReader):
                 f"{self._folders[index].path} has no poses; remove the folder or "
                 f"make the object again."
             )
+        self._view_names[index] = names
         return names
 
     def load(self, index: int, view_indices: list[int] | None = None) -> Views:

@@ -118,11 +118,6 @@ class Example:
     target: Views
     objects: Int[Tensor, "*batch"] | None = None
 
-    def shrink(self, size: tuple[int, int]) -> Example:
-        """Average over pixels, down to (height, width) `size`; see `Views.shrink`."""
-        context, target = self.context.shrink(size), self.target.shrink(size)
-        return Example(context, target, self.objects)
-
     def to(self, device: torch.device | str) -> Example:
         objects = None if self.objects is None else self.objects.to(device)
         return Example(self.context.to(device), self.target.to(device), objects)
