@@ -58,8 +58,6 @@ class Shard:
         splits: dict[str, Split] = {}
         for split in find_reader(data).splits(data):
             splits |= dict.fromkeys(open_reader(data, split).scene_ids, split)
-        for problem in dataset.problems:
-            print(f"{problem.path}: {problem.reason}")
         with Progress(console=Console(stderr=True)) as progress:
             task = progress.add_task("scenes", total=len(dataset))
             manifest = write_shards(
@@ -71,6 +69,8 @@ class Shard:
                 lambda done: progress.update(task, completed=done),
             )
             progress.update(task, completed=len(dataset))
+        for problem in dataset.problems:
+            print(f"{problem.path}: {problem.reason}")
         _report(manifest, out)
 
 

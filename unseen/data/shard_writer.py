@@ -37,7 +37,7 @@ from unseen.files import atomic_file, make_folder, write_errors
 class ShardSettings:
     """A shard ends with the scene that brings it to `size_mb` (10^6 bytes).
 
-    `side`, if given, is that of the square images (see `pack_scene`).
+    With `side` images are framed (`FramedDataset`): squares of so many pixels.
     """
 
     size_mb: float = 256
@@ -122,7 +122,7 @@ def write_shards(
 def _describe(dataset: PosedReader, settings: ShardSettings) -> dict[str, Any]:
     """The settings, and what tells one data set from another."""
     scenes = [
-        f"{scene} {dataset.num_views(index)}\n"
+        f"{scene} {_count_views(dataset, index)}\n"
         for index, scene in enumerate(dataset.scene_ids)
     ]
     return {
@@ -133,6 +133,14 @@ def _describe(dataset: PosedReader, settings: ShardSettings) -> dict[str, Any]:
         "size_mb": float(settings.size_mb),
         "side": settings.side,
     }
+
+
+def _count_views(dataset: PosedReader, index: int) -> int:
+    try:
+        return dataset.num_views(index)
+    except UserError:
+        # Packing it will say what is wrong.
+        return 0
 
 
 def _require_same(out: Path, found: ShardManifest, wanted: ShardManifest) -> None:
