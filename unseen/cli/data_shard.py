@@ -28,7 +28,7 @@ class Shard:
     """The data set to pack, or the shards to verify."""
     out: tyro.conf.Positional[str | None] = None
     """Folder to write."""
-    size_mb: float = 256
+    size_mb: float = 256.0
     """A shard ends with the scene that brings it to so many megabytes."""
     side: int | None = None
     """Average the square in the middle of every image down to so many pixels a side;

@@ -40,7 +40,7 @@ class ShardSettings:
     With `side` images are framed (`FramedDataset`): squares of so many pixels.
     """
 
-    size_mb: float = 256
+    size_mb: float = 256.0
     side: int | None = None
 
     def __post_init__(self) -> None:

@@ -35,9 +35,9 @@ class HDF5Dataset(FrameDataset):
     """Reads HDF5 files of the SRN layout; needs h5py.
 
     Cameras: OpenCV camera-to-world in a z-up world, as in the SRN layout; intrinsics
-    "f cx cy 0." in pixels of the "height width" in the file's fourth line. near and
-    far are the camera's distance from the origin -+ 0.385 of it (`RELATIVE_RADIUS`).
-    Images with alpha are laid on white and have masks.
+    "f cx cy 0." in pixels, with "height width" in the file's last line of two numbers.
+    near and far are the camera's distance from the origin -+ 0.385 of it
+    (`RELATIVE_RADIUS`). Images with alpha are laid on white and have masks.
 
     An image belongs to the pose of its name. An image without pose or a pose without
     image is left out, so is an object without intrinsics.
@@ -73,7 +73,7 @@ class HDF5Dataset(FrameDataset):
                 images = {PurePosixPath(key).stem: key for key in group["rgb"]}
                 poses = {PurePosixPath(key).stem: key for key in group["pose"]}
                 intrinsics = _parse_intrinsics(_bytes(group["intrinsics.txt"]))
-            except (KeyError, TypeError, AttributeError, ValueError):
+            except (LookupError, TypeError, AttributeError, ValueError):
                 reason = "It lacks rgb, pose or intrinsics.txt."
                 self._report(place, reason, "scene")
                 continue
@@ -133,11 +133,10 @@ def _parse_pose(dataset: Any) -> Float[ndarray, "4 4"]:
 
 def _parse_intrinsics(content: bytes) -> Float[ndarray, "3 3"]:
     """Normalised; ValueError for what is no intrinsics file."""
-    lines = content.decode("ascii").splitlines()
-    if len(lines) < 4:
-        raise ValueError
-    focal, cx, cy = (float(word) for word in lines[0].split()[:3])
-    height, width = (float(word) for word in lines[3].split()[:2])
+    lines = [line.split() for line in content.decode("ascii").splitlines()]
+    focal, cx, cy = (float(word) for word in lines[0][:3])
+    # Some files have a line for the near plane before it, some a flag after it.
+    height, width = [map(float, line) for line in lines if len(line) == 2][-1]
     return np.array(
         [[focal / width, 0, cx / width], [0, focal / height, cy / height], [0, 0, 1]]
     )
