@@ -77,7 +77,8 @@ class Benchmark:
         scenes = sum(len(shard.scenes) for shard in manifest.shards)
         console.print(
             f"{scenes} scenes in {len(manifest.shards)} shards, packed in "
-            f"{packing:.1f} s; processor seconds bound what the clock says."
+            f"{packing:.1f} s by this process. Speeds are those of the clock: compare "
+            f"them within one run, on a machine that does nothing else."
         )
 
     def _measure(self, source: Path, buffer: int | None) -> list[float]:

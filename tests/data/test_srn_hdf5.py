@@ -81,6 +81,7 @@ def test_bad_entries_are_left_out_and_named(tmp_path: Path) -> None:
     assert [p.skipped for p in dataset.problems] == ["scene", "view", "view"]
     with pytest.raises(UserError, match=r"mug/rgb/000002\.png"):
         dataset.load(0)
-    path.write_bytes(path.read_bytes()[:300])
+    torn = tmp_path / "torn.hdf5"
+    torn.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match="no HDF5 file"):
-        HDF5Dataset(path)
+        HDF5Dataset(torn)

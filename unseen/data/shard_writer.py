@@ -86,9 +86,8 @@ def write_shards(
     shards = _resume(out, manifest)
     ids = dataset.scene_ids
     done = sum(len(shard.scenes) + len(shard.skipped) for shard in shards)
-    framed = dataset
-    if settings.side is not None:
-        framed = FramedDataset(dataset, settings.side)
+    side = settings.side
+    framed = dataset if side is None else FramedDataset(dataset, side)
     packed = _pack_from(framed, done, workers)
     while done < len(ids):
         # What is left of a killed run has no record, and is written anew.
