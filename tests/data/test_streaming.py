@@ -11,7 +11,7 @@ import torch
 
 from unseen.data.procedural_dataset import ProceduralSettings, write_procedural
 from unseen.data.srn_layout import SRNDataset
-from unseen.data.streaming import ExampleStream
+from unseen.data.streaming import ExampleStream, shuffle_runs
 from unseen.errors import UserError
 from unseen.geometry.views import Example
 
@@ -190,3 +190,48 @@ def test_bad_arguments_are_refused(
     good = {"datasets": [many], "num_context": 1, "num_target": 1, "seed": 0}
     with pytest.raises(UserError, match=message):
         ExampleStream(**(good | arguments))
+
+
+def test_runs_are_shuffled_within_a_buffer(generator: torch.Generator) -> None:
+    runs = [5, 1, 7, 4, 8]
+    order = shuffle_runs(runs, 3, generator)
+    assert sorted(order) == list(range(25)) and order != list(range(25))
+    # Without a buffer: whole runs, in random order, each from its start.
+    whole = shuffle_runs(runs, 1, generator)
+    starts = {0: 5, 5: 1, 6: 7, 13: 4, 17: 8}
+    place = 0
+    while place < 25:
+        length = starts.pop(whole[place])
+        first = whole[place]
+        assert whole[place : place + length] == list(range(first, first + length))
+        place += length
+    # No index comes more than two places before its turn.
+    same = torch.Generator().manual_seed(5)
+    turns = shuffle_runs(runs, 1, same)
+    same.manual_seed(5)
+    early = [turns.index(x) - k for k, x in enumerate(shuffle_runs(runs, 3, same))]
+    assert max(early) == 2
+    # A buffer that holds everything makes every order possible.
+    counts = Counter(tuple(shuffle_runs([3], 3, generator)) for _ in range(600))
+    assert len(counts) == 6 and min(counts.values()) > 60
+
+
+def test_a_buffer_keeps_epochs_seeds_and_ranks(
+    many: SRNDataset, few: SRNDataset
+) -> None:
+    for world_size in (1, 2, 5):
+        streams = [
+            ExampleStream([many, few], 1, 1, 3, rank, world_size, buffer=4)
+            for rank in range(world_size)
+        ]
+        turns = itertools.product(range(18), range(world_size))
+        seen = [int(streams[rank].example(k).objects) for k, rank in turns]
+        for epoch in range(world_size):
+            assert sorted(seen[18 * epoch : 18 * epoch + 18]) == list(range(18))
+    again = ExampleStream([many, few], 1, 1, 3, 4, 5, buffer=4)
+    assert int(again.example(17).objects) == seen[-1]
+    weighted = ExampleStream([many, few], 1, 1, 3, weights=[1.0, 1.0], buffer=4)
+    drawn = Counter(int(weighted.example(k).objects) for k in range(24))
+    assert sum(drawn[k] for k in range(12)) in (11, 12, 13)
+    with pytest.raises(UserError, match="at least 1"):
+        ExampleStream([many], 1, 1, 0, buffer=0)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from unseen.cli.data_shard import Shard
 from unseen.cli.inspect_data import Inspect
 
 
@@ -150,12 +151,13 @@ class Render:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Make data sets, and look at them."""
+    """Make data sets, look at them, and pack them."""
 
     command: (
         Annotated[Procedural, tyro.conf.subcommand("procedural")]
         | Annotated[Render, tyro.conf.subcommand("render")]
         | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+        | Annotated[Shard, tyro.conf.subcommand("shard")]
     )
 
     def run(self) -> None:

@@ -239,6 +239,7 @@ def _open_stream(run: Run, split: Split) -> ExampleStream:
         rank(),
         world_size(),
         run.weights or None,
+        settings.train.shuffle_buffer,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,6 +44,14 @@ class PosedDataset(abc.ABC):
     def problems(self) -> tuple[Problem, ...]:
         """What was found wrong when the data set was opened, each thing once."""
         return ()
+
+    @property
+    def runs(self) -> Sequence[int]:
+        """How many scenes lie one after another in each file, in the scenes' order.
+
+        Where every scene has files of its own, as by default, all runs are 1.
+        """
+        return [1] * len(self)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unseen.data.co3d import CO3DDataset
 from unseen.data.colmap import ColmapDataset
 from unseen.data.dataset import PosedDataset, PosedReader
+from unseen.data.dvr_layout import DVRDataset
 from unseen.data.framing import FramedDataset
 from unseen.data.llff import LLFFDataset
 from unseen.data.manifest import Split
 from unseen.data.nerf_synthetic import NeRFSyntheticDataset
+from unseen.data.pixelsplat_chunks import PixelSplatDataset
 from unseen.data.posed_folder import PosedFolderDataset
+from unseen.data.realestate10k import RealEstate10KDataset
+from unseen.data.shard_dataset import ShardDataset
+from unseen.data.srn_hdf5 import HDF5Dataset
 from unseen.data.srn_layout import SRNDataset
 from unseen.data.transforms import TransformsDataset
 from unseen.data.zero123 import Zero123Dataset
 from unseen.errors import UserError
 
-READERS = (
+READERS: tuple[type[PosedReader], ...] = (
+    ShardDataset,
     PosedFolderDataset,
     NeRFSyntheticDataset,
     TransformsDataset,
@@ -24,6 +31,11 @@ READERS = (
     LLFFDataset,
     Zero123Dataset,
     SRNDataset,
+    CO3DDataset,
+    RealEstate10KDataset,
+    PixelSplatDataset,
+    HDF5Dataset,
+    DVRDataset,
 )
 """All formats; the first that recognises a folder reads it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -117,6 +118,11 @@ class FramedDataset(PosedDataset):
     def problems(self) -> tuple[Problem, ...]:
         """Those of the data set."""
         return self._dataset.problems
+
+    @property
+    def runs(self) -> Sequence[int]:
+        """Those of the data set."""
+        return self._dataset.runs
 
     @property
     def notes(self) -> tuple[str, ...]:

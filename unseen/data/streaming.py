@@ -36,6 +36,10 @@ class ExampleStream:
     `num_context` may be a range (low, high), both included: then the number is drawn
     per example, or per batch, the same on all ranks.
 
+    With `buffer` the permutation suits data in large files on slow disks: it goes
+    through the files (`PosedDataset.runs`) in random order and draws each object at
+    random from the next `buffer` that come in the order of the files. All else stays.
+
     Give data sets that were opened with `cache=True` if they fit into memory; with
     worker processes every worker has a cache of its own.
     """
@@ -49,6 +53,7 @@ class ExampleStream:
         rank: int = 0,
         world_size: int = 1,
         weights: Sequence[float] | None = None,
+        buffer: int | None = None,
     ) -> None:
         low, high = (
             (num_context, num_context) if isinstance(num_context, int) else num_context
@@ -63,6 +68,9 @@ class ExampleStream:
         self.datasets = list(datasets)
         self._context_range, self._num_target = (low, high), num_target
         self._seed, self._rank, self._world_size = seed, rank, world_size
+        if buffer is not None and buffer < 1:
+            raise UserError(f"The shuffle buffer holds at least 1, not {buffer}.")
+        self._buffer = buffer
         self._shares = _shares(weights, len(self.datasets))
         members = [
             [(number, index) for index in range(len(dataset))]
@@ -70,6 +78,9 @@ class ExampleStream:
         ]
         everything = [member for pool in members for member in pool]
         self._pools = [everything] if weights is None else members
+        runs = [dataset.runs for dataset in self.datasets]
+        all_runs = [run for pool in runs for run in pool]
+        self._runs = [all_runs] if weights is None else runs
         self._permutations: dict[tuple[str, int, int], list[int]] = {}
 
     def __len__(self) -> int:
@@ -156,7 +167,10 @@ class ExampleStream:
             if len(self._permutations) >= 4 * (1 + len(self._pools)):
                 del self._permutations[next(iter(self._permutations))]
             generator = self._generator(*key)
-            order = torch.randperm(size, generator=generator).tolist()
+            if self._buffer is None or kind == "mix":
+                order = torch.randperm(size, generator=generator).tolist()
+            else:
+                order = shuffle_runs(self._runs[pool], self._buffer, generator)
             self._permutations[key] = order
         return self._permutations[key]
 
@@ -165,6 +179,31 @@ class ExampleStream:
         digest = hashlib.sha256(repr((self._seed, *key)).encode()).digest()
         seed = int.from_bytes(digest[:8], "big") >> 1
         return torch.Generator().manual_seed(seed)
+
+
+def shuffle_runs(
+    runs: Sequence[int], buffer: int, generator: torch.Generator
+) -> list[int]:
+    """A permutation of the indices of consecutive runs that reads few runs at a time.
+
+    The runs come in random order, their indices in sequence; each place takes a random
+    one of the `buffer` indices that are next, so no index comes more than
+    `buffer` - 1 places early.
+    """
+    starts = list(itertools.accumulate(runs, initial=0))
+    shuffled = torch.randperm(len(runs), generator=generator).tolist()
+    upcoming = (starts[run] + k for run in shuffled for k in range(runs[run]))
+    order, held = [], list(itertools.islice(upcoming, buffer))
+    for draw in torch.rand(sum(runs), generator=generator).tolist():
+        place = int(draw * len(held))
+        order.append(held[place])
+        following = next(upcoming, None)
+        if following is None:
+            held[place] = held[-1]
+            held.pop()
+        else:
+            held[place] = following
+    return order
 
 
 def _shares(weights: Sequence[float] | None, count: int) -> list[Fraction]:

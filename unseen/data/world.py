@@ -23,6 +23,18 @@ for cars, 1.25 and 2.75 at distance 2 for chairs: one ratio fits both.
 """
 
 
+Y_UP: Float[np.ndarray, "4 4"] = np.array(
+    [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], np.float64
+)
+"""Turns a y-up world (ShapeNet) into ours: x stays, y becomes z, z becomes -y."""
+
+OPENCV_CAMERA: Float[np.ndarray, "4 4"] = np.array(
+    [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]], np.float64
+)
+"""Turns a world with the axes of an upright OpenCV camera (x right, y down, z forward:
+that of the first frame, as trackers have it) into ours: x stays, z becomes y, y -z."""
+
+
 def from_opengl(
     poses: Float[Tensor, "*batch 4 4"],
 ) -> Float[Tensor, "*batch 4 4"]:

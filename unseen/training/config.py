@@ -69,6 +69,9 @@ class TrainConfig:
     """Processes that load data; 0 loads in the training process."""
     cache_data: bool = True
     """Keep decoded images in memory, once per loading process."""
+    shuffle_buffer: int | None = None
+    """Shuffle shard by shard, with so many objects at a time, for slow storage; without
+    it every order of all objects is as likely."""
     device: str = "auto"
     """`auto` takes the GPU where there is one; otherwise a name that torch knows."""
 
