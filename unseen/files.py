@@ -31,6 +31,9 @@ _REASONS = {
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
 }
 
+TEMPORARY = ".partial-"
+"""How the names of files begin that are not whole yet."""
+
 
 @contextlib.contextmanager
 def write_errors(path: str | Path) -> Iterator[None]:
@@ -77,7 +80,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     block. A full disk, a folder that cannot be written to and the like are UserErrors.
     """
     path = Path(path)
-    temporary = path.with_name(f".partial-{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}{path.suffix}")
     make_folder(path.parent)
     try:
         with write_errors(path):

@@ -13,12 +13,12 @@ from tests.analytic_scene import BallScene, ball
 from unseen.data.procedural_dataset import ProceduralSettings, write_procedural
 from unseen.data.srn_layout import SRNDataset
 from unseen.errors import UserError
-from unseen.evaluation.held_out import Protocol, Subject, observe
+from unseen.evaluation.held_out import PosteriorSettings, Subject, observe
 from unseen.geometry.views import Views
 from unseen.methods.method import SampleOptions, SceneMethod
 
 SIZE = 16
-PROTOCOL = Protocol(objects=2, samples=3, views=2)
+PROTOCOL = PosteriorSettings(objects=2, samples=3, views=2)
 
 
 class Balls(SceneMethod):

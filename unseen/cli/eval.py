@@ -1,113 +1,174 @@
-"""`unseen eval`: measure a model on objects that it was not trained on."""
+"""`unseen eval`: measure models on scenes that they were not trained on."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from unseen.cli.progress import progress_bars
 from unseen.errors import UserError
 
 if TYPE_CHECKING:
+    from unseen.cli.eval_setup import Entry
     from unseen.data.dataset import PosedDataset
-    from unseen.evaluation.held_out import Protocol, Subject
-    from unseen.evaluation.novel_views import NovelNumbers
-    from unseen.evaluation.posterior import PosteriorNumbers
-    from unseen.methods.method import SampleOptions, SceneMethod
+    from unseen.evaluation.journal import Journal
+    from unseen.evaluation.novel_views import Plan
+    from unseen.evaluation.protocols import Protocol
 
-Bar = Callable[[str], Callable[[int, int], None]]
+POSTERIOR = "posterior"
+
+ProtocolName = Literal[
+    "single",
+    "srn",
+    "srn-two",
+    "nmr",
+    "co3d-hydrants",
+    "re10k-dfm",
+    "re10k-pixelsplat",
+    "random",
+    "posterior",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    """Measure how well a model reconstructs, or samples, held-out objects.
+    """Measure how well models reconstruct, or sample, held-out scenes.
 
-    Of every model: PSNR and SSIM of novel views by the protocol of ShapeNet-SRN (one
-    view is given: the one with index 64, or the first where there are fewer; all others
-    are compared), beside the mean training image and the nearest training object. Of
-    DFM: PSNR, sharpness, diversity and Frechet distance of several samples and of the
-    deterministic branch, which needs depth maps; novel views are added with --novel.
+    A protocol says which views are given and which are asked for; what is measured of
+    them stands beside two baselines, the mean training image and the nearest training
+    object. The protocol `posterior`, of DFM alone, measures several samples per object:
+    PSNR, sharpness, diversity and Frechet distance, beside the deterministic branch; it
+    needs depth maps.
+
+    With --out, a folder gets results.json, table.md and the page index.html. It grows
+    scene by scene: the same command continues after an interruption. `unseen
+    eval-table` reads such folders.
     """
 
-    model: tyro.conf.Positional[str]
-    """Name of a bundled model, or a model's folder."""
+    models: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Names of bundled models, or folders; "label=model" gives one a name in tables."""
     data: tuple[Path, ...]
     """Data set folders. Their test splits are used; those without a manifest wholly."""
-    train: tuple[Path, ...] = ()
-    """Data set folders whose training objects the baselines of novel views know; by
-    default the training splits of --data."""
+    protocol: ProtocolName | None = None
+    """By default `posterior` of DFM, and `single` of other and of several models."""
     out: Path | None = None
-    """JSON file to write the numbers to."""
-    objects: int = 32
-    """Objects of each data set."""
-    samples: int = 8
-    """Scenes per object, for DFM's own table."""
+    """Folder to write; without it the tables are printed and nothing is kept."""
+    index: Path | None = None
+    """The published list of views that `nmr` and `re10k-pixelsplat` read."""
+    train: tuple[Path, ...] = ()
+    """Data set folders whose training objects the baselines know; by default the
+    training splits of --data."""
+    baselines: bool = True
+    """Measure the baselines of protocols of objects."""
+    objects: int | None = None
+    """Scenes of each data set: the first by name that suit the protocol. By default 32
+    for `single`, `random` and `posterior`, 100 for `re10k-dfm`, and otherwise all."""
+    context: int = 1
+    """Given views per scene, for `random`."""
     views: int = 8
-    """Held-out views per object, for DFM's own table."""
-    novel: bool = False
-    """Measure novel views of a DFM too; other models are always measured so."""
+    """Held-out views per scene, for `random` and `posterior`."""
+    samples: int = 8
+    """Scenes per object, for `posterior`."""
+    lpips: tuple[str, str] | None = None
+    """Weights of LPIPS: torchvision's backbone and the authors' heads, as files or
+    names on the Hugging Face hub; see `unseen/evaluation/lpips.py`."""
+    lpips_network: Literal["vgg", "alex"] = "vgg"
+    """Which backbone that is; tables of novel views mostly show vgg."""
+    inception: str | None = None
+    """Weights of FID and KID: the file pt_inception-2015-12-05-6726825d.pth, or a name
+    on the hub."""
+    also: tuple[Literal["ssim-gaussian", "tsed"], ...] = ()
+    """Metrics that are measured only when asked for: SSIM with a Gaussian window of 11
+    pixels; TSED, for views that follow each other along a path."""
+    pictures: int = 6
+    """Scenes of each kind that the page shows."""
     steps: int | None = None
     """Denoising steps, or steps of fitting codes; by default the model's own number."""
     guidance: float | None = None
     """Classifier-free guidance scale; by default the model's own."""
     seed: int = 0
-    """Seed of the samples."""
+    """Seed of the samples, and of the views of `random`."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; by default on the GPU where there is one."""
 
     def run(self) -> None:
-        """Measure, print the tables, and write the numbers where that was asked for."""
-        import unseen
-        from unseen.configuration import write_json
-        from unseen.evaluation.held_out import Protocol, Subject
+        """Measure, print the tables, and write the folder where that was asked for."""
+        from unseen.cli.eval_setup import choose_device, load_entries
+        from unseen.evaluation.held_out import PosteriorSettings
+        from unseen.evaluation.protocols import ProtocolSettings, find_protocol
+        from unseen.files import check_place
         from unseen.methods.dfm import DFM
-        from unseen.methods.method import SampleOptions, SceneMethod
 
         self._check()
+        device = choose_device(self.device)
         # Numbers that make no sense are refused before anything is read.
-        protocol = Protocol(self.objects, self.samples, self.views, self.seed)
-        options = SampleOptions(self.steps, self.guidance)
-        method = unseen.load(self.model).method
-        if not isinstance(method, SceneMethod):
-            raise UserError(f"{self.model} makes no scenes, which is what is measured.")
-        options.check(method)
-        side: int = method.config.image_size  # type: ignore[union-attr,assignment]
-        is_dfm = isinstance(method, DFM)
-        training = self._training(side) if self.novel or not is_dfm else []
-        started = time.monotonic()
-        result: dict[str, Any] = {"protocol": dataclasses.asdict(protocol)}
-        result["protocol"] |= vars(options)
-        if is_dfm:
-            subject = Subject(method, method.reconstruct, side, options)
-            numbers = self._measure_posterior(subject, protocol)
-            self._print_posterior(numbers)
-            result["numbers"] = _as_json(numbers)
-        if training:
-            novel = self._measure_novel_views(method, options, side, training)
-            self._print_novel_views(novel, type(method).__name__)
-            result["novel_views"] = _as_json(novel)
-        result["seconds"] = round(time.monotonic() - started, 1)
+        settings = ProtocolSettings(self.index, self.context, self.views, self.seed)
+        posterior = PosteriorSettings(
+            32 if self.objects is None else self.objects,
+            self.samples,
+            self.views,
+            self.seed,
+        )
+        found = None
+        if self.protocol not in (None, POSTERIOR):
+            found = find_protocol(self.protocol, settings)
         if self.out is not None:
-            write_json(self.out, result)
-            print(self.out)
+            check_place(self.out)
+        entries = load_entries(self.models, self.steps, self.guidance, device)
+        of_dfm = all(isinstance(e.candidate.method, DFM) for e in entries)
+        if self.protocol == POSTERIOR and not of_dfm:
+            raise UserError(
+                "the protocol posterior measures DFM alone: leave other models out, or "
+                "choose another protocol."
+            )
+        with self._folder() as folder:
+            if self.protocol == POSTERIOR or (self.protocol is None and of_dfm):
+                self._measure_posterior(entries, posterior, folder, device)
+            else:
+                protocol = found or find_protocol("single", settings)
+                self._measure_novel_views(entries, protocol, folder, device)
 
     def _check(self) -> None:
         """Refuse what makes no sense before anything slow happens."""
-        from unseen.files import check_place
-
-        if self.out is not None:
-            if self.out.exists():
-                raise UserError(f"{self.out} exists: choose another file with --out.")
-            check_place(self.out)
         names = [path.name for path in self.data]
         if not names or len(set(names)) < len(names):
             raise UserError(
                 "name at least one data set with --data, and none twice: folders of "
                 "one name cannot be told apart in the table."
             )
+        if self.objects is not None and self.objects < 1:
+            raise UserError(f"measure at least one object, not {self.objects}.")
+        if self.out is not None and self.out.is_file():
+            raise UserError(f"{self.out} is a file: name a folder with --out.")
+        if self.pictures < 0:
+            raise UserError(f"show at least no scene, not {self.pictures}.")
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """Where scenes are kept; Ctrl-C says how to continue."""
+        if self.out is None:
+            with tempfile.TemporaryDirectory() as folder:
+                yield Path(folder)
+            return
+        try:
+            yield self.out
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted; the same command continues in {self.out}"
+            ) from None
+
+    def _open(self, entries: list[Entry]) -> dict[str, PosedDataset]:
+        """What is measured, as squares of the largest size that a model works at."""
+        from unseen.data.formats import open_dataset
+
+        side = largest_side(entries)
+        return {p.name: open_dataset(p, "test", side=side) for p in self.data}
 
     def _training(self, side: int) -> list[PosedDataset]:
         """The training objects that the baselines know."""
@@ -118,121 +179,119 @@ class Eval:
                 if path.is_dir() and not has_split(path, "train"):
                     raise UserError(
                         f"{path} has no manifest, so it has no training objects for "
-                        "the baselines: name a folder of them with --train."
+                        "the baselines: name a folder of them with --train, or leave "
+                        "the baselines out with --no-baselines."
                     )
         paths = self.train or self.data
         return [open_dataset(path, "train", side=side) for path in paths]
 
-    def _measure_posterior(
-        self, subject: Subject, protocol: Protocol
-    ) -> dict[str, PosteriorNumbers]:
-        """The numbers of each data set and, if there are several, of all together."""
-        from unseen.data.formats import open_dataset
-        from unseen.evaluation.held_out import observe
-        from unseen.evaluation.posterior import measure
+    def _settings(
+        self, entries: list[Entry], datasets: dict[str, PosedDataset], device: str
+    ) -> dict[str, Any]:
+        """Everything that numbers depend on, as JSON values."""
+        from unseen.cli.eval_setup import describe_dataset, digest_file
 
-        datasets = [
-            open_dataset(path, "test", side=subject.image_size) for path in self.data
-        ]
-        found = {}
-        with _progress() as bar:
-            for path, dataset in zip(self.data, datasets, strict=True):
-                report = bar(path.name)
-                found[path.name] = list(observe(subject, [dataset], protocol, report))
-        numbers = {name: measure(seen) for name, seen in found.items()}
-        if len(found) > 1:
-            numbers["all"] = measure(o for seen in found.values() for o in seen)
-        return numbers
+        plain = ("views", "context", "samples", "pictures", "seed")
+        return {
+            "format": 1,
+            "index": digest_file(self.index),
+            **{name: getattr(self, name) for name in plain},
+            "device": device,
+            "data": [describe_dataset(*item) for item in datasets.items()],
+            "methods": {
+                e.facts["label"]: [e.facts["digest"], e.facts["options"]]
+                for e in entries
+            },
+        }
+
+    def _measure_posterior(
+        self, entries: list[Entry], settings: Any, folder: Path, device: str
+    ) -> None:
+        from unseen.cli.eval_results import Results, posterior_results
+        from unseen.evaluation.held_out import Subject
+        from unseen.evaluation.journal import Journal
+        from unseen.evaluation.posterior_runs import measure_posterior
+
+        datasets = self._open(entries)
+        kept = self._settings(entries, datasets, device)
+        kept |= {"protocol": POSTERIOR, "objects": settings.objects}
+        journal = Journal(folder, kept)
+        with progress_bars() as bar:
+            for entry in entries:
+                c = entry.candidate
+                reconstruct = c.method.reconstruct  # type: ignore[union-attr]
+                subject = Subject(c.method, reconstruct, c.image_size, c.options)  # type: ignore[arg-type]
+                for name, data in datasets.items():
+                    report = bar(f"{c.label}: {name}")
+                    measure_posterior(
+                        c.label,
+                        subject,
+                        (name, data),
+                        settings,
+                        journal,
+                        self.pictures,
+                        report,
+                    )
+        facts = [entry.facts for entry in entries]
+        results = posterior_results(facts, datasets, journal, kept)
+        Results(results, journal).show(keep=self.out is not None)
 
     def _measure_novel_views(
+        self, entries: list[Entry], protocol: Protocol, folder: Path, device: str
+    ) -> None:
+        from unseen.cli.eval_results import Results, novel_view_results
+        from unseen.cli.eval_setup import digest_weights, load_metrics
+        from unseen.evaluation.journal import Journal
+        from unseen.evaluation.novel_views import Plan, check_context
+        from unseen.evaluation.places import find_places
+
+        datasets = self._open(entries)
+        limit = protocol.limit if self.objects is None else self.objects
+        places, left_out = find_places(datasets, protocol, limit)
+        metrics = load_metrics(
+            self.lpips, self.lpips_network, self.inception, self.also, device
+        )
+        plan = Plan(places, metrics, self.pictures, self.seed)
+        check_context([e.candidate for e in entries], plan, protocol.name)
+        with_baselines = self.baselines and protocol.objects
+        side = largest_side(entries)
+        training = self._training(side) if with_baselines else []
+        kept = self._settings(entries, datasets, device)
+        kept |= {
+            "protocol": protocol.name,
+            "objects": limit,
+            "train": [[t.root.name, len(t)] for t in training],
+            "metrics": [m.name for m in plan.metrics if m.missing is None],
+            "weights": [
+                digest_weights(w) for w in (*(self.lpips or ()), self.inception)
+            ],
+        }
+        journal = Journal(folder, kept)
+        self._measure_all(entries, training, plan, journal)
+        facts = [entry.facts for entry in entries]
+        results = novel_view_results(
+            facts, protocol, plan, left_out, journal, kept, bool(training)
+        )
+        Results(results, journal).show(keep=self.out is not None)
+
+    def _measure_all(
         self,
-        method: SceneMethod,
-        options: SampleOptions,
-        side: int,
+        entries: list[Entry],
         training: list[PosedDataset],
-    ) -> dict[str, NovelNumbers]:
-        """The same of novel views."""
-        import torch
+        plan: Plan,
+        journal: Journal,
+    ) -> None:
+        from unseen.evaluation.novel_views import measure_baselines, measure_candidate
 
-        from unseen.data.formats import open_dataset
-        from unseen.evaluation import novel_views
-
-        datasets = [open_dataset(path, "test", side=side) for path in self.data]
-        held_out = novel_views.find_objects(datasets, self.objects, side)
-        inputs = torch.stack([item.image for item in held_out])
-        with _progress() as bar:
-            known = novel_views.study_training_views(
-                training, inputs, bar("training objects")
-            )
-            report, measured = bar("held-out objects"), []
-            for numbers in novel_views.measure_objects(
-                method, held_out, known, options, self.seed
-            ):
-                measured.append(numbers)
-                report(len(measured), len(held_out))
-        found = {}
-        for path, dataset in zip(self.data, datasets, strict=True):
-            pairs = zip(held_out, measured, strict=True)
-            own = [n for item, n in pairs if item.dataset is dataset]
-            found[path.name] = novel_views.average(own)
-        if len(found) > 1:
-            found["all"] = novel_views.average(measured)
-        return found
-
-    def _print_posterior(self, numbers: dict[str, PosteriorNumbers]) -> None:
-        import rich
-        from rich.table import Table
-
-        table = Table(title=f"{self.model} on held-out objects")
-        table.add_column("")
-        for name in numbers:
-            table.add_column(name, justify="right")
-        for field in dataclasses.fields(next(iter(numbers.values()))):
-            values = [getattr(n, field.name) for n in numbers.values()]
-            table.add_row(
-                field.name.replace("_", " "),
-                *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values),
-            )
-        rich.print(table)
-
-    def _print_novel_views(self, numbers: dict[str, NovelNumbers], method: str) -> None:
-        import rich
-        from rich.table import Table
-
-        title = f"{self.model}: novel views of held-out objects (PSNR in dB, SSIM)"
-        table = Table(title=title)
-        table.add_column("", no_wrap=True)
-        for name, found in numbers.items():
-            label = f"{name}\n{found.objects} objects\n{found.views} views"
-            table.add_column(label, justify="right")
-        for name, label in (
-            ("method", method),
-            ("mean_image", "mean training image"),
-            ("nearest_view", "nearest training object"),
-        ):
-            values = [getattr(found, name) for found in numbers.values()]
-            table.add_row(label, *(f"{v.psnr:.2f}  {v.ssim:.3f}" for v in values))
-        rich.print(table)
+        with progress_bars() as bar:
+            for entry in entries:
+                report = bar(entry.candidate.label)
+                measure_candidate(entry.candidate, plan, journal, report)
+            if training:
+                side = entries[0].candidate.image_size
+                measure_baselines(training, side, plan, journal, bar)
 
 
-def _as_json(numbers: dict[str, Any]) -> dict[str, Any]:
-    return {name: dataclasses.asdict(found) for name, found in numbers.items()}
-
-
-@contextmanager
-def _progress() -> Iterator[Bar]:
-    """Makes labelled bars, on the error stream: the output holds the tables alone."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-
-        def bar(label: str) -> Callable[[int, int], None]:
-            task = progress.add_task(label, total=None)
-
-            def report(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
-
-            return report
-
-        yield bar
+def largest_side(entries: list[Entry]) -> int:
+    """Of the images that the models work at, in pixels."""
+    return max(entry.candidate.image_size for entry in entries)

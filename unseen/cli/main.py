@@ -10,6 +10,7 @@ import tyro
 from unseen.cli.allocator import keep_freed_memory
 from unseen.cli.data import Data
 from unseen.cli.eval import Eval
+from unseen.cli.eval_table import EvalTable
 from unseen.cli.import_weights import Import
 from unseen.cli.models import Models
 from unseen.cli.sample import Demo, Sample
@@ -21,6 +22,7 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[EvalTable, tyro.conf.subcommand("eval-table")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Models, tyro.conf.subcommand("models")]

@@ -1,212 +1,244 @@
-"""How well novel views of held-out objects are reconstructed from one image.
+"""Novel views of held-out scenes by several methods, scene by scene.
 
-The protocol of ShapeNet-SRN (Sitzmann et al., 2019): one fixed view is given, all other
-views of the object are asked for; PSNR and SSIM are averaged over an object's views and
-then over objects. Two baselines that understand nothing stand beside the method,
-because on centred objects before white even the mean image is not bad: the mean of all
-training images, and the views of the training object that looks most like the input.
+Metrics are averaged over a scene's views and then over scenes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from unseen.data.dataset import PosedDataset
 from unseen.errors import UserError
-from unseen.evaluation.metrics import psnr, ssim
+from unseen.evaluation.baselines import (
+    Report,
+    TrainingViews,
+    load_views,
+    study_training_views,
+)
+from unseen.evaluation.cost import RenderCost, render_cost
+from unseen.evaluation.journal import Journal, Record, file_name
+from unseen.evaluation.places import Place, view_angles
+from unseen.evaluation.scores import (
+    AnyMetric,
+    ObservedViews,
+    describe_views,
+    measure_views,
+)
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.check import check_cameras, check_views
 from unseen.geometry.views import Views
 from unseen.methods.method import SampleOptions, SceneMethod
 from unseen.scenes.scene import Scene
 
-INPUT_VIEW = 64
-"""The view that is given where objects have that many: the convention for the spiral
-of 251 test views."""
+MEAN_IMAGE, NEAREST_OBJECT = "mean training image", "nearest training object"
+BASELINES = (MEAN_IMAGE, NEAREST_OBJECT)
+"""Labels of the baselines."""
 
 VIEWS_AT_ONCE = 16
 """Cameras per call of the renderer, which bounds the memory."""
 
-Report = Callable[[int, int], None]
-"""Called with what is done and what there is to do."""
+SHOWN_AT = (0.35, 0.85)
+"""Which of a scene's targets are shown, as a fraction of them in order of angle."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Quality:
-    """Means over views; `psnr` in dB, `ssim` at most 1."""
+class Candidate:
+    """A method that is measured, by the name that tables give it."""
 
-    psnr: float
-    ssim: float
-
-
-@dataclasses.dataclass(frozen=True)
-class NovelNumbers:
-    """The method and the baselines: of one object, or averages over objects."""
-
-    objects: int
-    views: int
-    method: Quality
-    mean_image: Quality
-    nearest_view: Quality
+    label: str
+    method: SceneMethod
+    image_size: int
+    options: SampleOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """An object that is measured: where it lies, and its input image."""
+class Plan:
+    """What is done at every place."""
 
-    dataset: PosedDataset
-    index: int
-    image: Float[Tensor, "3 height width"]
+    places: Sequence[Place]
+    metrics: Sequence[AnyMetric]
+    pictures: int
+    """Scenes of which pictures are kept, evenly spread over the places."""
+    seed: int
 
-    def load(self, side: int) -> tuple[Views, Views]:
-        """The input view (1,) and the views that are asked for (view,)."""
-        views = _load(self.dataset, self.index, side)
-        given = input_view(len(views))
-        rest = [i for i in range(len(views)) if i != given]
-        return views[given : given + 1], views[rest]
+    def shown(self) -> set[int]:
+        """Numbers of the places of which pictures are kept."""
+        count = min(self.pictures, len(self.places))
+        return {i * len(self.places) // count for i in range(count)}
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingViews:
-    """What the baselines know of the training objects.
+class Cost:
+    """Seconds of making a scene and of rendering its views.
 
-    `mean` is the per-pixel mean of all training images; `nearest` says, for every
-    input image, which data set and which object of it has the nearest image.
+    `frame` says of the first scene what one frame costs.
     """
 
-    datasets: Sequence[PosedDataset]
-    mean: Float[Tensor, "3 height width"]
-    nearest: list[tuple[int, int]]
-
-    def nearest_views(self, number: int, side: int) -> Views:
-        """All views (view,) of the object that is nearest to input `number`."""
-        dataset, index = self.nearest[number]
-        return _load(self.datasets[dataset], index, side)
+    scene: float = 0.0
+    render: float = 0.0
+    frame: RenderCost | None = None
 
 
-def input_view(count: int) -> int:
-    """Which of an object's `count` views is given."""
-    return INPUT_VIEW if count > INPUT_VIEW else 0
+def check_context(candidates: Sequence[Candidate], plan: Plan, protocol: str) -> None:
+    """Raise UserError if a method takes fewer views than the protocol gives."""
+    most = max(len(place.choice.context) for place in plan.places)
+    for candidate in candidates:
+        allowed = candidate.method.max_context
+        if allowed is not None and most > allowed:
+            views = "1 view" if allowed == 1 else f"{allowed} views"
+            raise UserError(
+                f"{candidate.label} takes {views} and the protocol {protocol} gives "
+                f"{most}: leave it out, or choose another protocol."
+            )
 
 
-def find_objects(
-    datasets: Sequence[PosedDataset], objects: int, side: int
-) -> list[HeldOut]:
-    """The first `objects` of each data set by name, with their input images.
+def measure_candidate(
+    candidate: Candidate, plan: Plan, journal: Journal, report: Report
+) -> None:
+    """Measure one method at all places that the journal does not hold yet."""
+    side = candidate.image_size
+    device = next(candidate.method.parameters()).device
 
-    Raises:
-        UserError: an object has a single view, or images smaller than `side`.
-    """
-    found = []
-    for dataset in datasets:
-        for index in range(min(objects, len(dataset))):
-            count = dataset.num_views(index)
-            if count < 2:
-                raise UserError(
-                    f"{dataset.scene_ids[index]} has one view: nothing is left to "
-                    "compare novel views with."
-                )
-            given = _load(dataset, index, side, [input_view(count)])
-            found.append(HeldOut(dataset, index, given.images[0]))
-    return found
+    def observe(
+        number: int, place: Place, context: Views, cameras: Cameras
+    ) -> tuple[Float[Tensor, "view 3 height width"], Cost]:
+        where = place.sampled_cameras(side, cameras).to(device)[None]
+        given = Views(context.images[None], context.cameras[None]).to(device)
+        started = _now(device)
+        scene = candidate.method.sample_scene(
+            given, [place.seed(plan.seed)], where, candidate.options
+        )[0]
+        made = _now(device)
+        images = render_views(scene, cameras.to(device), context.size).cpu()
+        rendered = _now(device)
+        frame = None
+        if number == 0:
+            frame = render_cost(scene, cameras[:1].to(device), context.size, repeats=1)
+        return images, Cost(made - started, rendered - made, frame)
 
-
-def study_training_views(
-    datasets: Sequence[PosedDataset],
-    inputs: Float[Tensor, "input 3 height width"],
-    report: Report | None = None,
-) -> TrainingViews:
-    """The mean of all training images, and the nearest object of each input image.
-
-    The nearest image has the least squared difference. Data sets are read once, one
-    object at a time.
-    """
-    flat = inputs.flatten(1).double()
-    total, count = torch.zeros_like(flat[0]), 0
-    least = torch.full((len(inputs),), torch.inf, dtype=torch.float64)
-    nearest = [(0, 0)] * len(inputs)
-    members = [
-        (n, i) for n, dataset in enumerate(datasets) for i in range(len(dataset))
-    ]
-    for done, (number, index) in enumerate(members):
-        views = _load(datasets[number], index, inputs.shape[-1])
-        images = views.images.flatten(1).double()
-        total, count = total + images.sum(dim=0), count + len(images)
-        distance = torch.cdist(flat, images).amin(dim=1)
-        for i in (distance < least).nonzero()[:, 0].tolist():
-            least[i], nearest[i] = distance[i], (number, index)
-        if report is not None:
-            report(done + 1, len(members))
-    mean = (total / count).float().reshape(inputs.shape[1:])
-    return TrainingViews(datasets, mean, nearest)
-
-
-def measure_objects(
-    method: SceneMethod,
-    held_out: Sequence[HeldOut],
-    training: TrainingViews,
-    options: SampleOptions,
-    seed: int = 0,
-) -> Iterator[NovelNumbers]:
-    """The numbers of one object after the other; `training` knows their inputs.
-
-    A method that samples gives one scene per object, with a seed of its own.
-    """
-    side = held_out[0].image.shape[-1]
-    generator = torch.Generator().manual_seed(seed)
-    device = next(method.parameters()).device
-    for number, item in enumerate(held_out):
-        given, novel = item.load(side)
-        check_views(given, method.max_context)
-        check_cameras(novel.cameras, "held-out view")
-        context = Views(given.images[None], given.cameras[None]).to(device)
-        seeds = torch.randint(2**62, (1,), generator=generator).tolist()
-        cameras = novel.cameras.to(device)
-        with torch.no_grad():
-            scene = method.sample_scene(context, seeds, cameras[None], options)[0]
-            shown = render_views(scene, cameras, novel.size).cpu()
-        nearest = training.nearest_views(number, side)
-        chosen = nearest_directions(novel.cameras, nearest.cameras)
-        yield NovelNumbers(
-            objects=1,
-            views=len(novel),
-            method=quality(shown, novel.images),
-            mean_image=quality(training.mean.expand_as(novel.images), novel.images),
-            nearest_view=quality(nearest.images[chosen], novel.images),
-        )
-
-
-def average(numbers: Sequence[NovelNumbers]) -> NovelNumbers:
-    """The mean over objects, every object counting the same."""
-
-    def mean(name: str) -> Quality:
-        parts = [getattr(n, name) for n in numbers]
-        return Quality(
-            sum(q.psnr for q in parts) / len(parts),
-            sum(q.ssim for q in parts) / len(parts),
-        )
-
-    return NovelNumbers(
-        objects=sum(n.objects for n in numbers),
-        views=sum(n.views for n in numbers),
-        method=mean("method"),
-        mean_image=mean("mean_image"),
-        nearest_view=mean("nearest_view"),
+    _measure(
+        candidate.label,
+        side,
+        candidate.method.max_context,
+        observe,
+        plan,
+        journal,
+        report,
     )
 
 
-def quality(
-    images: Float[Tensor, "view 3 height width"],
-    truth: Float[Tensor, "view 3 height width"],
-) -> Quality:
-    """PSNR and SSIM of each view, averaged over views; colours are clipped first."""
-    images = images.clamp(0, 1)
-    return Quality(float(psnr(images, truth).mean()), float(ssim(images, truth).mean()))
+def measure_baselines(
+    training: Sequence[PosedDataset],
+    side: int,
+    plan: Plan,
+    journal: Journal,
+    report: Callable[[str], Report],
+) -> None:
+    """Measure both baselines; `report` makes a bar of its label.
+
+    Training objects are studied only if something is left to measure.
+    """
+    keys = [(p.data, p.scene) for p in plan.places]
+    if all((label, *key) in journal.records for label in BASELINES for key in keys):
+        return
+    inputs = torch.stack(
+        [
+            load_views(p.dataset, p.index, side, p.choice.context[:1]).images[0]
+            for p in plan.places
+        ]
+    )
+    known = study_training_views(training, inputs, report("training objects"))
+    for label in BASELINES:
+        observe = _baseline(label, known)
+        _measure(label, side, None, observe, plan, journal, report(label))
+
+
+Observe = Callable[
+    [int, Place, Views, Cameras], tuple[Float[Tensor, "view 3 height width"], Cost]
+]
+
+
+def _baseline(label: str, known: TrainingViews) -> Observe:
+    def observe(
+        number: int, place: Place, context: Views, cameras: Cameras
+    ) -> tuple[Float[Tensor, "view 3 height width"], Cost]:
+        if label == MEAN_IMAGE:
+            return known.mean_image(cameras), Cost()
+        return known.nearest_object(number, cameras), Cost()
+
+    return observe
+
+
+@torch.no_grad()
+def _measure(
+    label: str,
+    side: int,
+    max_context: int | None,
+    observe: Observe,
+    plan: Plan,
+    journal: Journal,
+    report: Report,
+) -> None:
+    shown, metrics = plan.shown(), list(plan.metrics)
+    for number, place in enumerate(plan.places):
+        key = (label, place.data, place.scene)
+        if key not in journal.records:
+            context, truth = place.load(side, max_context)
+            images, cost = observe(number, place, context, truth.cameras)
+            seen = ObservedViews(context, truth, images.clamp(0, 1))
+            angles = view_angles(truth.cameras, context.cameras)
+            features = describe_views(seen, metrics)
+            numbers: dict[str, Any] = {
+                "given": place.choice.context,
+                "views": place.choice.targets,
+                "angles": [round(a, 2) for a in angles.tolist()],
+                "values": measure_views(seen, metrics),
+                "cost": dataclasses.asdict(cost),
+                "pictures": _write_pictures(journal, place, seen, angles, label)
+                if number in shown
+                else None,
+            }
+            name = journal.write_features(key, features) if features else None
+            journal.add(Record(*key, numbers, name))
+        report(number + 1, len(plan.places))
+
+
+def _write_pictures(
+    journal: Journal,
+    place: Place,
+    seen: ObservedViews,
+    angles: Float[Tensor, "view"],
+    label: str,
+) -> dict[str, Any]:
+    """Keep the given views, and truth and rendering of a few others."""
+    scene, side = file_name(place.data, place.scene), seen.truth.size[0]
+    given = [
+        journal.write_picture(f"{scene}={view}={side}", image)
+        for view, image in zip(place.choice.context, seen.context.images, strict=True)
+    ]
+    order = angles.argsort().tolist()
+    picked = {order[round(part * (len(order) - 1))] for part in SHOWN_AT}
+    shown = []
+    for i in sorted(picked, key=order.index):
+        view = place.choice.targets[i]
+        name = f"{scene}={view}={side}"
+        shown.append(
+            {
+                "view": view,
+                "angle": round(float(angles[i]), 1),
+                "truth": journal.write_picture(name, seen.truth.images[i]),
+                "image": journal.write_picture(
+                    f"{name}={file_name(label)}", seen.images[i]
+                ),
+            }
+        )
+    return {"given": given, "shown": shown}
 
 
 def render_views(
@@ -220,21 +252,8 @@ def render_views(
     return torch.cat(parts)
 
 
-def nearest_directions(wanted: Cameras, among: Cameras) -> Int[Tensor, "wanted"]:
-    """For each camera (wanted,), the one of `among` (view,) that looks most its way."""
-    forward = wanted.extrinsics[:, :3, 2] @ among.extrinsics[:, :3, 2].T
-    return forward.argmax(dim=1)
-
-
-def _load(
-    dataset: PosedDataset, index: int, side: int, views: list[int] | None = None
-) -> Views:
-    """Views (view,) of an object without depths, shrunk to `side`."""
-    loaded = dataset.load(index, views)
-    if min(loaded.size) < side:
-        raise UserError(
-            f"{dataset.scene_ids[index]} has images of {loaded.size[0]}x"
-            f"{loaded.size[1]} pixels, the model works at {side}: render the data with "
-            f"--size {side}."
-        )
-    return Views(loaded.images, loaded.cameras).shrink((side, side))
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -8,7 +8,7 @@ the held-out views and compared with the truth.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -26,7 +26,8 @@ class Observation:
 
     `given` is the input (1,), `novel` the truth at the held-out cameras (view,), both
     with depths. `inputs` and `samples` are the samples' renderings of the two,
-    `mean_input` and `mean` the deterministic reconstruction's.
+    `mean_input` and `mean` the deterministic reconstruction's. `scene` is the object's
+    name, `seconds` what sampling and rendering took.
     """
 
     given: Views
@@ -35,6 +36,8 @@ class Observation:
     samples: Float[Tensor, "sample view 3 height width"]
     mean_input: Float[Tensor, "3 height width"]
     mean: Float[Tensor, "view 3 height width"]
+    scene: str = ""
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,34 @@ class PosteriorNumbers:
     frechet_deterministic: float
 
 
+@dataclasses.dataclass(frozen=True)
+class ObjectParts:
+    """What one object adds to the numbers.
+
+    `psnrs` are in dB, `pooled` sums over pixels. `features` are random-conv features
+    of the held-out views: the truth's, the first sample's and the deterministic
+    reconstruction's ("truth", "sample", "mean").
+    """
+
+    samples: int
+    psnrs: dict[str, float]
+    pooled: dict[str, float]
+    features: dict[str, Float[Tensor, "view feature"]]
+
+
+def describe(o: Observation) -> ObjectParts:
+    """The parts of one object."""
+    images = {"truth": o.novel.images, "sample": o.samples[0], "mean": o.mean}
+    features = {name: random_conv_features(x) for name, x in images.items()}
+    return ObjectParts(len(o.samples), _psnrs(o), _pooled(o), features)
+
+
 def measure(observations: Iterable[Observation]) -> PosteriorNumbers:
+    """The numbers of these objects; see `summarise`."""
+    return summarise([describe(o) for o in observations])
+
+
+def summarise(objects: Sequence[ObjectParts]) -> PosteriorNumbers:
     """Collect the numbers.
 
     Sharpness is the mean gradient magnitude in pixels whose true surface the input
@@ -66,25 +96,23 @@ def measure(observations: Iterable[Observation]) -> PosteriorNumbers:
     pixels. The Frechet distances compare the first sample of every object, and the
     deterministic reconstruction, with the truth, over all held-out views.
     """
-    found = list(observations)
-    psnrs = [_psnrs(o) for o in found]
-    pooled = [_pooled(o) for o in found]
 
     def average(name: str) -> float:
-        return sum(row[name] for row in psnrs) / len(psnrs)
+        return sum(o.psnrs[name] for o in objects) / len(objects)
 
     def ratio(upper: str, lower: str) -> float:
-        total = sum(row[lower] for row in pooled)
-        return sum(row[upper] for row in pooled) / max(total, 1e-9)
+        total = sum(o.pooled[lower] for o in objects)
+        return sum(o.pooled[upper] for o in objects) / max(total, 1e-9)
 
-    truth = random_conv_features(torch.cat([o.novel.images for o in found]))
-    sample = random_conv_features(torch.cat([o.samples[0] for o in found]))
-    mean = random_conv_features(torch.cat([o.mean for o in found]))
+    truth, sample, mean = (
+        torch.cat([o.features[name] for o in objects])
+        for name in ("truth", "sample", "mean")
+    )
     spread_unseen = ratio("spread_unseen", "unseen")
     spread_seen = ratio("spread_seen", "seen")
     return PosteriorNumbers(
-        objects=len(found),
-        samples=len(found[0].samples),
+        objects=len(objects),
+        samples=objects[0].samples,
         input_psnr=average("input"),
         input_psnr_deterministic=average("input_mean"),
         novel_psnr=average("novel"),
