@@ -29,6 +29,20 @@ class SampleWarning(UserWarning):
 
 
 @dataclasses.dataclass(frozen=True)
+class StepReport:
+    """How far sampling is.
+
+    `done` of `total` steps, over all batches. `scenes` are the first ones of those that
+    were asked for, () each: the finished ones of earlier batches, then those of the
+    running batch as they are after this step.
+    """
+
+    done: int
+    total: int
+    scenes: list[Scene]
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
     """A method with its weights."""
 
@@ -53,6 +67,7 @@ class Model:
         fov: float = 40.0,
         elevation: float = 20.0,
         progress: Callable[[int, int], None] | None = None,
+        on_step: Callable[[StepReport], None] | None = None,
     ) -> list[Scene]:
         """Sample `num` 3D scenes that a picture of an object could belong to.
 
@@ -61,14 +76,17 @@ class Model:
         The object ends up in the unit sphere at the world's origin, z up, with the
         camera at azimuth 0. `fov` (full field of view) and `elevation` (how far the
         camera looks down) are in degrees. Scene i depends on `seed` and i, not on
-        `num`. `progress` gets the number of steps done and to do.
+        `num`. `progress` gets the number of steps done and to do, `on_step` the scenes
+        also; an exception that either raises ends the sampling.
 
         Raises:
             UserError: the picture cannot be used, or the model cannot do what is
                 asked for.
         """
         views = self.context(image, fov, elevation)
-        return self.complete(views, num, seed, steps, guidance, progress)
+        return self.complete(
+            views, num, seed, steps, guidance, progress, on_step=on_step
+        )
 
     def context(
         self, image: str | Path, fov: float = 40.0, elevation: float = 20.0
@@ -88,6 +106,7 @@ class Model:
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         cameras: Cameras | None = None,
+        on_step: Callable[[StepReport], None] | None = None,
     ) -> list[Scene]:
         """Sample `num` scenes that agree with posed images (view,).
 
@@ -129,13 +148,26 @@ class Model:
             batch = Views.stack([context] * count)
             seen = None if cameras is None else Cameras.stack([cameras] * count)
 
-            def report(done: int, total: int, _: Scene, start: int = start) -> None:
-                batches = math.ceil(num / count)
+            wanted = range(min(count, num - start))
+
+            def report(
+                done: int,
+                total: int,
+                found: Scene,
+                start: int = start,
+                wanted: range = wanted,
+            ) -> None:
+                done += start // count * total
+                total *= math.ceil(num / count)
                 if progress is not None:
-                    progress(start // count * total + done, batches * total)
+                    progress(done, total)
+                if on_step is not None:
+                    on_step(
+                        StepReport(done, total, scenes + [found[i] for i in wanted])
+                    )
 
             found = method.sample_scene(batch, seeds, seen, options, report)
-            scenes += [found[i] for i in range(min(count, num - start))]
+            scenes += [found[i] for i in wanted]
         return scenes
 
     @property

@@ -1,0 +1,156 @@
+"""What stands in one browser's 3D view: the nodes, and the picture behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unseen.export.colormap import to_bytes
+from unseen.geometry.views import Views
+from unseen.viewer.exact import Canvas, Cell
+from unseen.viewer.gaussians import Gaussians
+from unseen.viewer.layout import pose
+from unseen.viewer.modes import Mode, gaussian_colors
+from unseen.viewer.sample import Sample
+
+if TYPE_CHECKING:
+    import viser
+
+
+class Stage:
+    """Draws cells into a client's own scene. Used by one thread."""
+
+    def __init__(self, client: viser.ClientHandle) -> None:
+        self._client = client
+        self._cells: list[Cell] = []
+        self._frames: list[Any] = []
+        self._splats: dict[tuple[int, Sample], Any] = {}
+        self._drawn: dict[tuple[int, Sample], tuple[Any, ...]] = {}
+        self._exact = False
+
+    def set_cells(self, cells: Sequence[Cell], show_input: bool) -> None:
+        """Replace everything that stands there."""
+        with self._client.atomic():
+            for frame in self._frames:
+                frame.remove()
+            self._frames, self._splats, self._drawn = [], {}, {}
+            self._cells = list(cells)
+            for i, cell in enumerate(cells):
+                frame = self._client.scene.add_frame(f"/cell{i}", show_axes=False)
+                self._frames.append(frame)
+                sphere = cell.samples[0].sphere
+                self._client.scene.add_label(
+                    f"/cell{i}/label",
+                    cell.label,
+                    position=(
+                        sphere.center + torch.tensor([0, 0, -0.75]) * sphere.radius
+                    )
+                    .double()
+                    .numpy(),
+                    anchor="top-center",
+                )
+                given = cell.samples[0].given
+                # Its picture would hide the neighbours of all but the first.
+                if show_input and given is not None and i == 0:
+                    self._add_input(f"/cell{i}/input", given)
+
+    def _add_input(self, name: str, given: Views) -> None:
+        camera = given.cameras[0].to("cpu")
+        focal_x, focal_y = camera.intrinsics.diagonal()[:2].tolist()
+        wxyz, position = pose(camera.extrinsics)
+        image = to_bytes(given.images[0]).permute(1, 2, 0).contiguous().numpy()
+        self._client.scene.add_camera_frustum(
+            name,
+            fov=2 * float(np.arctan(0.5 / focal_y)),
+            aspect=focal_y / focal_x,
+            scale=0.35,
+            thickness=0.01,
+            color=(70, 90, 120),
+            image=image,
+            format="png",
+            wxyz=wxyz,
+            position=position,
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+
+    def place(self, motions: Sequence[Float[Tensor, "4 4"]]) -> None:
+        """Move the cells, by rigid motions from their scenes' frames to the world."""
+        with self._client.atomic():
+            for frame, motion in zip(self._frames, motions, strict=True):
+                frame.wxyz, frame.position = pose(motion)
+
+    def paint(self, mode: Mode, cameras: Sequence[Any]) -> None:
+        """Send the Gaussians of every cell, as the cell's camera (1,) sees them.
+
+        What the browser has already is not sent again.
+        """
+        for i, (cell, camera) in enumerate(zip(self._cells, cameras, strict=True)):
+            for number, sample in enumerate(cell.samples):
+                gaussians = sample.gaussians
+                if gaussians is None:
+                    continue
+                # Only depths change with the camera.
+                seen_by = camera if mode == Mode.DEPTH else None
+                state = (gaussians, mode, seen_by)
+                if _same(self._drawn.get((i, sample)), state):
+                    continue
+                colors = gaussian_colors(mode, sample, cell.samples, camera)
+                self._send(i, number, sample, gaussians, colors)
+                self._drawn[i, sample] = state
+
+    def _send(
+        self,
+        cell: int,
+        number: int,
+        sample: Sample,
+        gaussians: Gaussians,
+        colors: Float[Tensor, "point 3"],
+    ) -> None:
+        arrays = (
+            gaussians.centers.numpy(),
+            gaussians.covariances.numpy(),
+            colors.clamp(0, 1).numpy(),
+            gaussians.opacities[:, None].numpy(),
+        )
+        handle = self._splats.get((cell, sample))
+        if handle is not None:
+            handle.set_gaussians(*arrays)
+            return
+        self._splats[cell, sample] = self._client.scene.add_gaussian_splats(
+            f"/cell{cell}/gaussians{number}", *arrays, visible=not self._exact
+        )
+
+    @property
+    def num_gaussians(self) -> int:
+        return sum(len(state[0]) for state in self._drawn.values())
+
+    def show_exact(self, canvas: Canvas | None) -> None:
+        """Show a picture, with its depth, instead of the Gaussians; None ends it."""
+        if canvas is None and not self._exact:
+            return
+        with self._client.atomic():
+            if canvas is None:
+                self._client.scene.set_background_image(None)
+            else:
+                image = to_bytes(canvas.color).permute(1, 2, 0).contiguous().numpy()
+                self._client.scene.set_background_image(
+                    image, format="png", depth=canvas.depth.numpy()
+                )
+            self._exact = canvas is not None
+            for handle in self._splats.values():
+                handle.visible = not self._exact
+        self._client.flush()
+
+
+def _same(old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> bool:
+    if old is None or old[0] is not new[0] or old[1] != new[1]:
+        return False
+    if old[2] is None or new[2] is None:
+        return old[2] is new[2]
+    return torch.equal(old[2].extrinsics, new[2].extrinsics)
