@@ -156,15 +156,15 @@ class Model:
                 found: Scene,
                 start: int = start,
                 wanted: range = wanted,
+                finished: tuple[Scene, ...] = tuple(scenes),
             ) -> None:
                 done += start // count * total
                 total *= math.ceil(num / count)
                 if progress is not None:
                     progress(done, total)
                 if on_step is not None:
-                    on_step(
-                        StepReport(done, total, scenes + [found[i] for i in wanted])
-                    )
+                    so_far = [*finished, *(found[i] for i in wanted)]
+                    on_step(StepReport(done, total, so_far))
 
             found = method.sample_scene(batch, seeds, seen, options, report)
             scenes += [found[i] for i in wanted]

@@ -24,14 +24,14 @@ def legend(mode: Mode) -> str:
         ),
         Mode.SPREAD: lambda: (
             _bar(0, "same", f"{FULL_SPREAD:g} or more")
-            + "Standard deviation of the colour (0 to 1) over the samples: dark where they "
-            "agree, light where each has its own answer."
+            + "Standard deviation of the colour (0 to 1) over the samples: dark "
+            "where they agree, light where each has its own answer."
         ),
         Mode.SEEN: lambda: (
             _swatch(SEEN, "seen by the input")
             + _swatch(INVENTED, "invented")
-            + "A surface is seen if nothing of the scene stands between it and the input "
-            "camera."
+            + "A surface is seen if nothing of the scene stands between it and "
+            "the input camera."
         ),
     }
     return f'<div style="{STYLE}">{texts[mode]()}</div>'
@@ -57,8 +57,9 @@ def _ramp(colors: list[str], left: str, right: str) -> str:
 
 def _swatch(color: tuple[float, ...], text: str) -> str:
     return (
-        '<div style="display:flex;gap:0.5em;align-items:center"><div style="width:1.2em;'
-        f'height:0.8em;background:{_hex(color)}"></div><span>{text}</span></div>'
+        '<div style="display:flex;gap:0.5em;align-items:center">'
+        f'<div style="width:1.2em;height:0.8em;background:{_hex(color)}"></div>'
+        f"<span>{text}</span></div>"
     )
 
 

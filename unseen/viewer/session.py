@@ -23,7 +23,7 @@ from unseen.viewer.layout import (
     window_camera,
 )
 from unseen.viewer.modes import Mode
-from unseen.viewer.sample import Sample
+from unseen.viewer.sample import Sample, Sphere
 from unseen.viewer.stage import Stage
 from unseen.viewer.studio import Studio
 
@@ -120,21 +120,26 @@ class Session:
         self._changed.set()
 
     def look(
-        self, azimuth: float = FIRST_AZIMUTH, elevation: float = FIRST_ELEVATION
+        self,
+        azimuth: float = FIRST_AZIMUTH,
+        elevation: float = FIRST_ELEVATION,
+        farther: float = 1.0,
     ) -> None:
-        """Look at the scenes from a direction (radians), from where all are seen."""
+        """Look at the scenes from a direction (radians).
+
+        The distance is `farther` times that from which all are seen.
+        """
         cells = self.display.cells()
         camera = self._client.camera
-        if not cells:
-            camera.look_at, camera.position = (0, 0, 0), (3.0, 2.0, 1.4)
-            return
-        sphere = cells[0].samples[0].sphere
-        distance = viewing_distance(len(cells), sphere, camera.fov, camera.aspect)
+        sphere = cells[0].samples[0].sphere if cells else Sphere(torch.zeros(3), 1.0)
+        distance = viewing_distance(
+            max(1, len(cells)), sphere, camera.fov, camera.aspect
+        )
         flat = math.cos(elevation)
         direction = torch.tensor(
             [flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)]
         )
-        position = sphere.center + distance * direction
+        position = sphere.center + farther * distance * direction
         with self._client.atomic():
             camera.position = position.double().numpy()
             camera.look_at = sphere.center.double().numpy()
@@ -165,10 +170,10 @@ class Session:
             self._shown = key
         if not cells:
             return
-        drawable = all(s.coarse is not None for cell in cells for s in cell.samples)
         viewpoint, motions, cameras = self._places(cells)
         self._stage.place(motions)
         self._stage.paint(display.mode, cameras)
+        drawable = all(s.coarse is not None for cell in cells for s in cell.samples)
         self._on_speed(Speed(self._stage.num_gaussians))
         # What has no Gaussians is rendered, coarsely, even while the camera moves.
         if drawable and (display.unfinished or self._changed.wait(REST)):

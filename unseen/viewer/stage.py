@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from unseen.export.colormap import to_bytes
 from unseen.geometry.views import Views
-from unseen.viewer.exact import Canvas, Cell
+from unseen.viewer.exact import FAR, Canvas, Cell
 from unseen.viewer.gaussians import Gaussians
 from unseen.viewer.layout import pose
 from unseen.viewer.modes import Mode, gaussian_colors
@@ -20,6 +21,11 @@ from unseen.viewer.sample import Sample
 
 if TYPE_CHECKING:
     import viser
+
+
+DECODING = 0.15
+"""Seconds that a browser is given to decode a picture before what it covers goes."""
+_NOTHING = Canvas(torch.ones(3, 2, 2), torch.full((2, 2), FAR))
 
 
 class Stage:
@@ -31,7 +37,9 @@ class Stage:
         self._frames: list[Any] = []
         self._splats: dict[tuple[int, Sample], Any] = {}
         self._drawn: dict[tuple[int, Sample], tuple[Any, ...]] = {}
-        self._exact = False
+        # The first picture is white, too.
+        self._exact = True
+        self.show_exact(None)
 
     def set_cells(self, cells: Sequence[Cell], show_input: bool) -> None:
         """Replace everything that stands there."""
@@ -55,8 +63,8 @@ class Stage:
                     anchor="top-center",
                 )
                 given = cell.samples[0].given
-                # Its picture would hide the neighbours of all but the first.
-                if show_input and given is not None and i == 0:
+                # Among several scenes it would stand before the neighbours.
+                if show_input and given is not None and len(cells) == 1:
                     self._add_input(f"/cell{i}/input", given)
 
     def _add_input(self, name: str, given: Views) -> None:
@@ -102,6 +110,7 @@ class Stage:
                     continue
                 colors = gaussian_colors(mode, sample, cell.samples, camera)
                 self._send(i, number, sample, gaussians, colors)
+                self._client.flush()
                 self._drawn[i, sample] = state
 
     def _send(
@@ -134,18 +143,28 @@ class Stage:
         """Show a picture, with its depth, instead of the Gaussians; None ends it."""
         if canvas is None and not self._exact:
             return
+        appears = canvas is not None and not self._exact
+        if canvas is None:
+            canvas = _NOTHING
+        self._exact = canvas is not _NOTHING
+        image = to_bytes(canvas.color).permute(1, 2, 0).contiguous().numpy()
         with self._client.atomic():
-            if canvas is None:
-                self._client.scene.set_background_image(None)
-            else:
-                image = to_bytes(canvas.color).permute(1, 2, 0).contiguous().numpy()
-                self._client.scene.set_background_image(
-                    image, format="png", depth=canvas.depth.numpy()
-                )
-            self._exact = canvas is not None
-            for handle in self._splats.values():
-                handle.visible = not self._exact
+            # Never taken away, only replaced: a browser keeps the old picture while it
+            # decodes a new one, but shows black where it has none.
+            self._client.scene.set_background_image(
+                image, format="png", depth=canvas.depth.numpy()
+            )
+            if not self._exact:
+                self._set_splats_visible(True)
         self._client.flush()
+        if appears:
+            time.sleep(DECODING)
+            self._set_splats_visible(False)
+
+    def _set_splats_visible(self, visible: bool) -> None:
+        with self._client.atomic():
+            for handle in self._splats.values():
+                handle.visible = visible
 
 
 def _same(old: tuple[Any, ...] | None, new: tuple[Any, ...]) -> bool:
