@@ -47,7 +47,7 @@ class ViewPanel:
                 "Field of view", min=10, max=100, step=1, initial_value=40
             )
             self._look = gui.add_button_group(
-                "Look from", ["input", "left", "behind", "right", "afar"]
+                "Look from", ["front", "left", "back", "right", "far"]
             )
         with gui.add_folder("Sample"):
             self._chosen = gui.add_dropdown("Sample", ["–"])
@@ -142,7 +142,7 @@ class ViewPanel:
 
     def _look_from(self, side: str) -> None:
         """Sides are those of an object whose front the input shows."""
-        turns = {"input": 0, "left": -90, "behind": 180, "right": 90, "afar": 50}
+        turns = {"front": 0, "left": -90, "back": 180, "right": 90, "far": 50}
         chosen = self.chosen
         elevation = 20.0
         if chosen is not None and chosen.given is not None:
@@ -152,7 +152,7 @@ class ViewPanel:
         self._session.look(
             math.radians(turns[side]),
             math.radians(elevation),
-            farther=2.2 if side == "afar" else 1.0,
+            farther=2.2 if side == "far" else 1.0,
         )
 
     def _toggle_kept(self) -> None:
