@@ -20,24 +20,34 @@ ARGUMENTS = [
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
+    # Several tabs at once, none of which is looked at by anybody.
+    "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-background-timer-throttling",
 ]
 WIDTH, HEIGHT = 640, 320
 
 
 @contextlib.contextmanager
-def open_browser(*arguments: str) -> Iterator[Any]:
-    """Headless Chromium; skips the test where there is none."""
+def open_playwright() -> Iterator[Any]:
+    """What drives browsers; skips the test where it or the browser is absent."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not there")
     if not CHROMIUM.exists():
         pytest.skip(f"there is no browser at {CHROMIUM}")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=[*(arguments or ARGUMENTS)]
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
+        yield playwright
+
+
+@contextlib.contextmanager
+def open_browser(playwright: Any, *arguments: str) -> Iterator[Any]:
+    """Headless Chromium."""
+    browser = playwright.chromium.launch(
+        executable_path=str(CHROMIUM), args=[*(arguments or ARGUMENTS)]
+    )
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 class Page:
@@ -51,15 +61,25 @@ class Page:
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.on("websocket", lambda socket: self.requests.append(socket.url))
         self.tab.goto(address)
-        self.tab.wait_for_selector("canvas")
+        self.tab.wait_for_selector("canvas", state="attached")
         # What viser says of slow graphics would hide the scenes.
         self.tab.add_style_tag(content=".mantine-Notifications-root {opacity: 0}")
 
     def canvas(self) -> np.ndarray:
         """The 3D view's pixels (height, width, 3), in [0, 1]."""
-        box = self.tab.locator("canvas").first.bounding_box()
+        boxes = [found.bounding_box() for found in self.tab.locator("canvas").all()]
+        box = max((b for b in boxes if b), key=lambda b: b["width"] * b["height"])
         image = Image.open(io.BytesIO(self.tab.screenshot(clip=box))).convert("RGB")
         return np.asarray(image).astype(np.float32) / 255
+
+    def close(self) -> None:
+        self.tab.context.close()
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def wait_for(self, condition: Any, seconds: float = 60.0) -> np.ndarray:
         """The first pixels of the 3D view of which `condition` is true."""

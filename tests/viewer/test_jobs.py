@@ -18,9 +18,14 @@ def test_jobs_run_one_after_the_other_and_say_how_many_wait() -> None:
         assert gate.wait(30)
         order.append("first")
 
-    jobs.submit(first, lambda count: waits.append(("first", count)))
-    jobs.submit(lambda job: order.append("second"), lambda n: waits.append(("2", n)))
-    jobs.submit(lambda job: order.append("third"), lambda n: waits.append(("3", n)))
+    jobs.submit(Job(first, lambda n: waits.append(("1", n))))
+    for name, work in (("2", "second"), ("3", "third")):
+        jobs.submit(
+            Job(
+                lambda job, work=work: order.append(work),
+                lambda n, name=name: waits.append((name, n)),
+            )
+        )
     assert order == [] and waits == [("2", 1), ("3", 2)]
     gate.set()
     wait_until(lambda: len(order) == 3)
@@ -34,8 +39,8 @@ def test_a_job_that_fails_does_not_stop_the_queue() -> None:
     def fail(job: Job) -> None:
         raise RuntimeError("a bug")
 
-    jobs.submit(fail, lambda count: None)
-    jobs.submit(lambda job: done.set(), lambda count: None)
+    jobs.submit(Job(fail, lambda count: None))
+    jobs.submit(Job(lambda job: done.set(), lambda count: None))
     assert done.wait(30)
     jobs.close()
 
@@ -52,15 +57,16 @@ def test_stopping_reaches_jobs_that_run_and_jobs_that_wait() -> None:
         except Stopped:
             ended.append("stopped")
 
-    running = jobs.submit(work, lambda count: None)
-    waiting = jobs.submit(work, lambda count: None)
+    running, waiting, last = (Job(work, lambda count: None) for _ in range(3))
+    jobs.submit(running)
+    jobs.submit(waiting)
     assert started.wait(30)
     waiting.stop()
     running.stop()
     wait_until(lambda: ended == ["stopped"] * 2)
     with pytest.raises(Stopped):
         running.check()
-    last = jobs.submit(work, lambda count: None)
+    jobs.submit(last)
     jobs.close()
     with pytest.raises(Stopped):
         last.check()

@@ -41,7 +41,7 @@ def test_a_pose_is_the_inverse_of_a_motion() -> None:
 
 @pytest.mark.parametrize(
     "count, aspect, columns",
-    [(1, 1.5, 1), (4, 1.3, 2), (4, 5, 4), (2, 1.5, 2), (6, 1.5, 3)],
+    [(1, 1.5, 1), (4, 1.3, 2), (4, 5.0, 4), (2, 1.5, 2), (6, 1.5, 3)],
 )
 def test_columns_leave_most_room(count: int, aspect: float, columns: int) -> None:
     assert choose_columns(count, aspect) == columns

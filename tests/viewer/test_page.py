@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
@@ -22,6 +24,7 @@ from tests.viewer.browsing import (
     Page,
     matter,
     open_browser,
+    open_playwright,
     overlap,
     psnr,
 )
@@ -34,9 +37,25 @@ from unseen.viewer.studio import Exhibition
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with open_browser() as found:
+def playwright() -> Iterator[Any]:
+    with open_playwright() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Any) -> Iterator[Any]:
+    with open_browser(playwright) as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[[str], Page]]:
+    """Opens tabs, which are closed at the end."""
+    with contextlib.ExitStack() as tabs:
+        yield lambda address: tabs.enter_context(Page(browser, address))
+
+
+Visit = Callable[[str], Page]
 
 
 def expected(viewer: Viewer, mode: Mode, client: int = 0) -> np.ndarray:
@@ -67,9 +86,9 @@ def is_local(address: str) -> bool:
     return parts.scheme in ("data", "blob") or parts.hostname == "127.0.0.1"
 
 
-def test_a_scene_is_drawn_and_no_request_leaves_the_machine(browser: Any) -> None:
+def test_a_scene_is_drawn_and_no_request_leaves_the_machine(visit: Visit) -> None:
     with viewing(Exhibition("balls", ball_samples(given=given_view()))) as viewer:
-        page = Page(browser, viewer.address)
+        page = visit(viewer.address)
         # Gaussians first.
         splats = page.wait_for(lambda pixels: matter(pixels).mean() > 0.02)
         own = expected(viewer, Mode.COLOR)
@@ -95,10 +114,10 @@ def stopped_at(step_to_hold: int) -> tuple[threading.Event, Any]:
 
 
 @pytest.mark.slow
-def test_modes_change_the_picture(browser: Any) -> None:
+def test_modes_change_the_picture(visit: Visit) -> None:
     samples = ball_samples(0.6, 0.45, given=given_view())
     with viewing(Exhibition("balls", samples)) as viewer:
-        page = Page(browser, viewer.address)
+        page = visit(viewer.address)
         page.wait_for_exact()
         assert (
             overlap(matter(page.canvas()), matter(expected(viewer, Mode.COLOR))) > 0.9
@@ -110,11 +129,11 @@ def test_modes_change_the_picture(browser: Any) -> None:
 
 
 @pytest.mark.slow
-def test_sampling_from_an_uploaded_picture(browser: Any, tmp_path: Path) -> None:
+def test_sampling_from_an_uploaded_picture(visit: Visit, tmp_path: Path) -> None:
     gate, hold = stopped_at(3)
     exhibition = Exhibition("model", model=ball_model(hold))
     with viewing(exhibition) as viewer:
-        page = Page(browser, viewer.address)
+        page = visit(viewer.address)
         upload = page.tab.locator("input[type=file]")
         # Bad pictures are told on the page, by their own names.
         for name in ("text.png", "white.png", "truncated.jpg"):
@@ -140,33 +159,33 @@ def test_sampling_from_an_uploaded_picture(browser: Any, tmp_path: Path) -> None
             page.press("ply")
         assert Path(download.value.path()).read_bytes().startswith(b"ply\n")
         # What was kept is there for those who come later.
-        other = Page(browser, viewer.address)
+        other = visit(viewer.address)
         other.wait_for(lambda pixels: matter(pixels).mean() > 0.01)
         assert len(viewer._studio.samples) == 1
         assert all(map(is_local, page.requests + other.requests))
 
 
 @pytest.mark.slow
-def test_two_clients_and_one_that_leaves_while_it_samples(browser: Any) -> None:
+def test_two_clients_and_one_that_leaves_while_it_samples(visit: Visit) -> None:
     gate, hold = stopped_at(2)
     example = example_images()[0]
     exhibition = Exhibition("model", model=ball_model(hold), example=example)
     with viewing(exhibition) as viewer:
-        first, second = Page(browser, viewer.address), Page(browser, viewer.address)
+        first, second = visit(viewer.address), visit(viewer.address)
         for page in (first, second):
             page.press("Use the example")
             page.wait_for_text("this is what the model sees")
         first.press("Sample")
         first.wait_for_text("Step 1 of")
         second.press("Sample")
-        second.wait_for_text("Waiting for 1 other sampling job")
+        second.wait_for_text("Waiting for another sampling job.")
         # Each has a camera of its own.
         cameras = [client.camera for client in viewer._server.get_clients().values()]
         before = [np.array(camera.position) for camera in cameras]
         second.press("back")
         wait_until(lambda: np.ptp([before[1], cameras[1].position], axis=0).max() > 1)
         assert np.allclose(before[0], cameras[0].position, atol=1e-3)
-        first.tab.context.close()
+        first.close()
         wait_until(lambda: len(viewer._server.get_clients()) == 1)
         gate.set()
         second.wait_for_text("4 scenes. Keep what you like.")
@@ -174,12 +193,12 @@ def test_two_clients_and_one_that_leaves_while_it_samples(browser: Any) -> None:
 
 
 @pytest.mark.slow
-def test_stop_keeps_what_there_is(browser: Any) -> None:
+def test_stop_keeps_what_there_is(visit: Visit) -> None:
     gate, hold = stopped_at(3)
     example = example_images()[0]
     exhibition = Exhibition("model", model=ball_model(hold), example=example)
     with viewing(exhibition) as viewer:
-        page = Page(browser, viewer.address)
+        page = visit(viewer.address)
         page.press("Use the example")
         page.wait_for_text("this is what the model sees")
         page.press("Sample")
@@ -195,10 +214,10 @@ def test_stop_keeps_what_there_is(browser: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_browser_without_graphics_is_told() -> None:
+def test_a_browser_without_graphics_is_told(playwright: Any) -> None:
     with (
         viewing(Exhibition("balls", ball_samples())) as viewer,
-        open_browser("--no-sandbox", "--disable-gpu", "--disable-3d-apis") as browser,
+        open_browser(playwright, "--no-sandbox", "--disable-3d-apis") as browser,
     ):
         tab = browser.new_page()
         tab.goto(viewer.address)

@@ -12,7 +12,11 @@ class Stopped(Exception):
 
 
 class Job:
-    """One piece of work that can be stopped, before or while it runs."""
+    """One piece of work that can be stopped, before or while it runs.
+
+    `work` gets the job, which it has to `check` at its beginning and now and then.
+    `on_wait` is told how many jobs come before this one, when that changes.
+    """
 
     def __init__(
         self, work: Callable[[Job], None], on_wait: Callable[[int], None]
@@ -50,23 +54,14 @@ class Jobs:
         self._lock = threading.Lock()
         self._queue: list[Job] = []
 
-    def submit(
-        self, work: Callable[[Job], None], on_wait: Callable[[int], None]
-    ) -> Job:
-        """Run `work(job)` when it is its turn.
-
-        A job that was stopped before is run as well, and has to `check` first.
-        `on_wait` is told how many jobs come before it, whenever that changes and is
-        not none.
-        """
-        job = Job(work, on_wait)
+    def submit(self, job: Job) -> None:
+        """Run a job when it is its turn, also if it was stopped before."""
         with self._lock:
             self._queue.append(job)
             before = len(self._queue) - 1
         if before:
             job.wait_for(before)
         self._executor.submit(self._run, job)
-        return job
 
     def _run(self, job: Job) -> None:
         try:

@@ -43,7 +43,7 @@ def possible_modes(samples: Sequence[Sample]) -> list[Mode]:
     modes = [Mode.COLOR, Mode.DEPTH, Mode.OPACITY]
     if len(samples) > 1:
         modes.append(Mode.SPREAD)
-    if samples and all(sample.surface is not None for sample in samples):
+    if samples and all(sample.knows_seen for sample in samples):
         modes.append(Mode.SEEN)
     return modes
 

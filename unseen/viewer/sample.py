@@ -68,16 +68,25 @@ class Sample:
 
     @functools.cached_property
     @torch.no_grad()
+    def knows_seen(self) -> bool:
+        """Whether `surface` is there: a quick look."""
+        if self.given is None:
+            return False
+        camera = self.given.cameras.to(self.scene.bounds().device)
+        found = self.scene.render(camera, (2, 2))
+        return found.depth is not None and found.opacity is not None
+
+    @functools.cached_property
+    @torch.no_grad()
     def surface(self) -> Views | None:
         """The scene as the input camera sees it, with depths (0 without a surface).
 
         None if the input is not known, or the scene has no depth.
         """
-        if self.given is None:
+        if self.given is None or not self.knows_seen:
             return None
         camera = self.given.cameras.to(self.scene.bounds().device)
         found = self.scene.render(camera, GIVEN_SIZE)
-        if found.depth is None or found.opacity is None:
-            return None
+        assert found.depth is not None and found.opacity is not None
         depths = torch.where(found.opacity > 0.5, found.depth, 0.0)
         return Views(found.color, camera, depths=depths).to("cpu")

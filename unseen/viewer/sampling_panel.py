@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from unseen.errors import UserError
 from unseen.export.colormap import to_bytes
 from unseen.geometry.views import Views
 from unseen.model import DEFAULT_NUM, Model, StepReport
+from unseen.scenes.scene import Scene
 from unseen.viewer.jobs import Job, Stopped
 from unseen.viewer.sample import Sample
 from unseen.viewer.studio import Studio
@@ -191,10 +192,12 @@ class SamplingPanel:
             float(self._elevation.value),
         )
         self._set_running(True)
-        self._job = self._studio.jobs.submit(
-            lambda job: self._work(job, order),
-            lambda before: self._say(f"Waiting for {before} other sampling job(s)."),
-        )
+        self._job = Job(lambda job: self._work(job, order), self._say_waiting)
+        self._studio.jobs.submit(self._job)
+
+    def _say_waiting(self, before: int) -> None:
+        jobs = "another sampling job" if before == 1 else f"{before} sampling jobs"
+        self._say(f"Waiting for {jobs}.")
 
     def stop(self) -> None:
         """Ask the job, if there is one, to end; what it has made so far stays."""
@@ -241,7 +244,7 @@ class SamplingPanel:
                 self._progress.value = 100 * step.done / step.total
                 self._say(f"Step {step.done} of {step.total}.")
                 view.show_samples(
-                    kept + _samples(order, step.scenes, given), unfinished=True
+                    kept + _samples(order, step.scenes, given, kept), unfinished=True
                 )
 
             scenes = self._model.sample_scenes(
@@ -254,7 +257,7 @@ class SamplingPanel:
                 order.elevation,
                 on_step=report,
             )
-        view.show_samples(kept + _samples(order, scenes, given))
+        view.show_samples(kept + _samples(order, scenes, given, kept))
         return len(scenes)
 
 
@@ -271,14 +274,23 @@ def _file_of(upload: Upload) -> Iterator[Path]:
             raise UserError(str(error).replace(str(path), upload.name)) from error
 
 
-def _samples(order: Order, scenes: list[Any], given: Views) -> list[Sample]:
-    stem = Path(order.upload.name).stem[:24]
+def _samples(
+    order: Order, scenes: Sequence[Scene], given: Views, others: Sequence[Sample]
+) -> list[Sample]:
+    """Samples of an order, with names that none of the others has."""
+    title = f"{Path(order.upload.name).stem[:24]}, seed {order.seed}"
+    taken = {sample.name for sample in others}
+    number = 1
+    while any(f"{_titled(title, number)}, {i}" in taken for i in range(len(scenes))):
+        number += 1
+    provenance = order.provenance()
     return [
         Sample(
-            f"{stem}, seed {order.seed}, {i}",
-            scene,
-            given,
-            {**order.provenance(), "sample": i},
+            f"{_titled(title, number)}, {i}", scene, given, {**provenance, "sample": i}
         )
         for i, scene in enumerate(scenes)
     ]
+
+
+def _titled(title: str, number: int) -> str:
+    return title if number == 1 else f"{title} ({number})"

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import socket
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ class Viewer:
         check_port(host, port)
         import viser
 
+        self._host = host
         self._studio = Studio(exhibition)
         self._visits: dict[int, _Visit] = {}
         self._lock = threading.Lock()
@@ -94,10 +96,22 @@ class Viewer:
         self.address = f"http://{host}:{self._server.get_port()}"
 
     def _welcome(self, client: viser.ClientHandle) -> None:
+        if not self._is_own_page(client):
+            return
         visit = _Visit(client, self._studio)
         with self._lock:
             self._visits[client.client_id] = visit
         visit.start()
+
+    def _is_own_page(self, client: viser.ClientHandle) -> bool:
+        """Whether a client is our page, and not another one in somebody's browser."""
+        # viser does not hand out the request of a connection.
+        connections = self._server._websock_server._live_connections
+        connection = connections.get(client.client_id)
+        if connection is None or connection.request is None:
+            return False
+        headers = connection.request.headers
+        return is_own_origin(headers.get("Origin"), headers.get("Host"), self._host)
 
     def _part(self, client: viser.ClientHandle) -> None:
         with self._lock:
@@ -120,6 +134,21 @@ class Viewer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def is_own_origin(origin: str | None, host: str | None, listening: str) -> bool:
+    """Whether a page of `origin` may talk to a server that it calls `host`.
+
+    Browsers let any web site connect to a server on the user's own machine, but they
+    say which site it is. `listening` is the address that the server listens on: a local
+    one has local names only, or a site could call itself by a name that leads here.
+    """
+    if origin is None:
+        return True  # No browser.
+    parts = urllib.parse.urlsplit(origin)
+    if listening == LOCAL and parts.hostname not in (LOCAL, "localhost"):
+        return False
+    return parts.netloc == host
 
 
 class _Visit:

@@ -87,7 +87,6 @@ class Session:
         self._client, self._studio, self._on_speed = client, studio, on_speed
         self._stage = Stage(client)
         self._display = Display(tuple(studio.samples))
-        self._shown: tuple[object, ...] | None = None
         self._changed = threading.Event()
         self._closed = False
         self._lock = threading.Lock()
@@ -155,6 +154,8 @@ class Session:
             try:
                 self._draw()
             except Exception:
+                if self._closed:
+                    return
                 # A bug in one drawing must not end the client's view for good.
                 traceback.print_exc()
                 self._changed.wait(1.0)
@@ -163,17 +164,16 @@ class Session:
         """Gaussians at once; the exact rendering when nothing changes any more."""
         display = self.display
         cells = display.cells()
-        self._stage.show_exact(None)
-        key = (*cells, display.show_input)
-        if key != self._shown:
-            self._stage.set_cells(cells, display.show_input)
-            self._shown = key
+        self._stage.set_cells(cells, display.show_input)
         if not cells:
+            self._stage.show_exact(None)
             return
         viewpoint, motions, cameras = self._places(cells)
         self._stage.place(motions)
         self._stage.paint(display.mode, cameras)
         drawable = all(s.coarse is not None for cell in cells for s in cell.samples)
+        if drawable:
+            self._stage.show_exact(None)
         self._on_speed(Speed(self._stage.num_gaussians))
         # What has no Gaussians is rendered, coarsely, even while the camera moves.
         if drawable and (display.unfinished or self._changed.wait(REST)):

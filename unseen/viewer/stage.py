@@ -17,7 +17,6 @@ from unseen.viewer.exact import FAR, Canvas, Cell
 from unseen.viewer.gaussians import Gaussians
 from unseen.viewer.layout import pose
 from unseen.viewer.modes import Mode, gaussian_colors
-from unseen.viewer.sample import Sample
 
 if TYPE_CHECKING:
     import viser
@@ -35,19 +34,31 @@ class Stage:
         self._client = client
         self._cells: list[Cell] = []
         self._frames: list[Any] = []
-        self._splats: dict[tuple[int, Sample], Any] = {}
-        self._drawn: dict[tuple[int, Sample], tuple[Any, ...]] = {}
+        # What makes other nodes necessary, and not only other Gaussians.
+        self._nodes: tuple[object, ...] = ()
+        # By cell and number in the cell.
+        self._splats: dict[tuple[int, int], Any] = {}
+        self._drawn: dict[tuple[int, int], tuple[Any, ...]] = {}
         # The first picture is white, too.
         self._exact = True
         self.show_exact(None)
 
     def set_cells(self, cells: Sequence[Cell], show_input: bool) -> None:
-        """Replace everything that stands there."""
+        """Say who stands where; `paint` draws them.
+
+        Nodes stay where only the scenes are others, so that nothing flickers.
+        """
+        inputs = [cell.samples[0].given for cell in cells] if show_input else []
+        labels = [(cell.label, len(cell.samples)) for cell in cells]
+        nodes = (*labels, *map(id, inputs))
+        self._cells = list(cells)
+        if nodes == self._nodes:
+            return
+        self._nodes = nodes
         with self._client.atomic():
             for frame in self._frames:
                 frame.remove()
             self._frames, self._splats, self._drawn = [], {}, {}
-            self._cells = list(cells)
             for i, cell in enumerate(cells):
                 frame = self._client.scene.add_frame(f"/cell{i}", show_axes=False)
                 self._frames.append(frame)
@@ -102,22 +113,28 @@ class Stage:
             for number, sample in enumerate(cell.samples):
                 gaussians = sample.gaussians
                 if gaussians is None:
+                    self._remove(i, number)
                     continue
                 # Only depths change with the camera.
                 seen_by = camera if mode == Mode.DEPTH else None
                 state = (gaussians, mode, seen_by)
-                if _same(self._drawn.get((i, sample)), state):
+                if _same(self._drawn.get((i, number)), state):
                     continue
                 colors = gaussian_colors(mode, sample, cell.samples, camera)
-                self._send(i, number, sample, gaussians, colors)
+                self._send(i, number, gaussians, colors)
                 self._client.flush()
-                self._drawn[i, sample] = state
+                self._drawn[i, number] = state
+
+    def _remove(self, cell: int, number: int) -> None:
+        self._drawn.pop((cell, number), None)
+        handle = self._splats.pop((cell, number), None)
+        if handle is not None:
+            handle.remove()
 
     def _send(
         self,
         cell: int,
         number: int,
-        sample: Sample,
         gaussians: Gaussians,
         colors: Float[Tensor, "point 3"],
     ) -> None:
@@ -127,11 +144,11 @@ class Stage:
             colors.clamp(0, 1).numpy(),
             gaussians.opacities[:, None].numpy(),
         )
-        handle = self._splats.get((cell, sample))
+        handle = self._splats.get((cell, number))
         if handle is not None:
             handle.set_gaussians(*arrays)
             return
-        self._splats[cell, sample] = self._client.scene.add_gaussian_splats(
+        self._splats[cell, number] = self._client.scene.add_gaussian_splats(
             f"/cell{cell}/gaussians{number}", *arrays, visible=not self._exact
         )
 
