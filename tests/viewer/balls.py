@@ -105,7 +105,7 @@ def viewing(exhibition: Exhibition) -> Iterator[Viewer]:
         yield viewer
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 240.0) -> None:
     """Poll; an assertion error when it takes too long."""
     end = time.monotonic() + seconds
     while not condition():

@@ -56,7 +56,7 @@ class Page:
     def __init__(self, browser: Any, address: str) -> None:
         size = {"width": WIDTH, "height": HEIGHT}
         self.tab = browser.new_context(viewport=size).new_page()
-        self.tab.set_default_timeout(60_000)
+        self.tab.set_default_timeout(240_000)
         self.requests: list[str] = []
         self.tab.on("request", lambda request: self.requests.append(request.url))
         self.tab.on("websocket", lambda socket: self.requests.append(socket.url))
@@ -81,7 +81,7 @@ class Page:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def wait_for(self, condition: Any, seconds: float = 60.0) -> np.ndarray:
+    def wait_for(self, condition: Any, seconds: float = 240.0) -> np.ndarray:
         """The first pixels of the 3D view of which `condition` is true."""
         end = time.monotonic() + seconds
         while True:

@@ -221,4 +221,4 @@ def test_a_browser_without_graphics_is_told(playwright: Any) -> None:
     ):
         tab = browser.new_page()
         tab.goto(viewer.address)
-        tab.get_by_text("WebGL is unavailable").wait_for(timeout=60_000)
+        tab.get_by_text("WebGL is unavailable").wait_for(timeout=240_000)

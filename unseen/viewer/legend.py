@@ -23,7 +23,7 @@ def legend(mode: Mode) -> str:
             + "How much matter a ray meets."
         ),
         Mode.SPREAD: lambda: (
-            _bar(0, "same", f"{FULL_SPREAD:g} or more")
+            _bar(0.0, "same", f"{FULL_SPREAD:g} or more")
             + "Standard deviation of the colour (0 to 1) over the samples: dark "
             "where they agree, light where each has its own answer."
         ),
