@@ -95,8 +95,7 @@ def test_every_step_is_shown_and_the_samples_are_kept_or_not(
     assert view.samples[2].provenance["seed"] == 7
     # The second is kept, and stays when others are sampled.
     kept = view.samples[1]
-    controls["Sample"].value = kept.name  # The dropdown has the button's label.
-    view._chosen.use(value=kept.name)
+    controls["Chosen"].use(value=kept.name)
     controls["Keep"].use()
     assert desk.studio.samples == [kept]
     view._discard.use()

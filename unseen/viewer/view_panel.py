@@ -49,8 +49,8 @@ class ViewPanel:
             self._look = gui.add_button_group(
                 "Look from", ["front", "left", "back", "right", "far"]
             )
-        with gui.add_folder("Sample"):
-            self._chosen = gui.add_dropdown("Sample", ["–"])
+        with gui.add_folder("Samples"):
+            self._chosen = gui.add_dropdown("Chosen", ["–"])
             self._keep = gui.add_button("Keep", visible=False)
             self._discard = gui.add_button("Discard", visible=False)
             self._download = gui.add_button_group("Download", FORMATS)
