@@ -108,10 +108,11 @@ def test_the_same_order_twice_gives_other_names(
     gate.set()
     client, view, sampling = desk.come()
     give(client, save_plate(tmp_path / "plate.png"))
-    for _ in range(2):
-        sampling._start.use()
-        wait_until(lambda: sampling._job is None and len(view.samples) >= 4)
-        view._keep.use()
+    sampling._start.use()
+    wait_until(lambda: sampling._job is None and len(view.samples) == 4)
+    view._keep.use()
+    sampling._start.use()
+    wait_until(lambda: sampling._job is None and len(view.samples) == 5)
     names = [sample.name for sample in view.samples]
     assert len(names) == len(set(names)) == 5
     assert view.kept[0].name == "plate, seed 0, 0"
