@@ -65,7 +65,7 @@ class SamplingPanel:
 
     def __init__(
         self, client: viser.ClientHandle, studio: Studio, model: Model
-    ) -> None:
+    ) -> None:  # length: the list of the controls, one after the other
         self._client, self._studio, self._model = client, studio, model
         self._upload: Upload | None = None
         self._job: Job | None = None
