@@ -17,7 +17,7 @@ from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.check import check_targets, check_views
 from unseen.geometry.views import Views
-from unseen.methods.method import Method, SampleOptions, SceneMethod
+from unseen.methods.method import Method, OnStep, SampleOptions, SceneMethod
 from unseen.scenes.scene import Scene
 
 DEFAULT_NUM = 4
@@ -149,23 +149,8 @@ class Model:
             seen = None if cameras is None else Cameras.stack([cameras] * count)
 
             wanted = range(min(count, num - start))
-
-            def report(
-                done: int,
-                total: int,
-                found: Scene,
-                start: int = start,
-                wanted: range = wanted,
-                finished: tuple[Scene, ...] = tuple(scenes),
-            ) -> None:
-                done += start // count * total
-                total *= math.ceil(num / count)
-                if progress is not None:
-                    progress(done, total)
-                if on_step is not None:
-                    so_far = [*finished, *(found[i] for i in wanted)]
-                    on_step(StepReport(done, total, so_far))
-
+            batches = (start // count, math.ceil(num / count))
+            report = _reporter(batches, wanted, tuple(scenes), progress, on_step)
             found = method.sample_scene(batch, seeds, seen, options, report)
             scenes += [found[i] for i in wanted]
         return scenes
@@ -189,6 +174,26 @@ class Model:
             )
             return 1
         return num
+
+
+def _reporter(
+    batches: tuple[int, int],
+    wanted: range,
+    finished: tuple[Scene, ...],
+    progress: Callable[[int, int], None] | None,
+    on_step: Callable[[StepReport], None] | None,
+) -> OnStep:
+    """Reports the steps of one batch as steps of all; `batches` are done and all."""
+
+    def report(done: int, total: int, found: Scene) -> None:
+        done, total = batches[0] * total + done, batches[1] * total
+        if progress is not None:
+            progress(done, total)
+        if on_step is not None:
+            scenes = [*finished, *(found[i] for i in wanted)]
+            on_step(StepReport(done, total, scenes))
+
+    return report
 
 
 def object_camera(fov: float, elevation: float) -> Cameras:
