@@ -48,7 +48,10 @@ ARROWS: dict[str, frozenset[str]] = {
     "training": OUTER,
     "evaluation": OUTER,
     "export": OUTER,
-    "viewer": OUTER,
+    # The viewer draws what is exported, drives what `unseen.load` returns, and shows
+    # what the input saw.
+    "viewer": OUTER
+    | {"export", "model", "evaluation.visibility", "rendering.rendering"},
     # What `unseen.load` returns: a method with its weights, as people use it.
     "model": OUTER,
     # An importer fills in the whole configuration of a method, parts included.

@@ -20,7 +20,7 @@ from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 from unseen.methods.method import SceneMethod
-from unseen.model import Model, SampleWarning, object_camera, scene_seed
+from unseen.model import Model, SampleWarning, StepReport, object_camera, scene_seed
 from unseen.scenes.scene import Scene
 
 
@@ -70,11 +70,22 @@ def test_seeds_of_scenes_are_distinct() -> None:
 
 def test_what_is_asked_for_reaches_the_sampler(model: Model, picture: Path) -> None:
     reports: list[tuple[int, int]] = []
+    steps: list[StepReport] = []
     scenes = model.sample_scenes(
-        picture, num=5, steps=2, progress=lambda *r: reports.append(r)
+        picture,
+        num=5,
+        steps=2,
+        progress=lambda *r: reports.append(r),
+        on_step=steps.append,
     )
     # Two batches of two completing views of two steps.
     assert reports == [(i + 1, 8) for i in range(8)]
+    assert [(step.done, step.total) for step in steps] == reports
+    # Every step brings the scenes of its batch, and those of the batch before.
+    assert [len(step.scenes) for step in steps] == [4] * 4 + [5] * 4
+    assert all(a is b for a, b in zip(steps[-1].scenes[:4], scenes[:4], strict=True))
+    # Guided, this model infers the returned scene once more after the last step.
+    assert all(scene.shape == () for scene in steps[-1].scenes)
     assert [scene.shape for scene in scenes] == [()] * 5
     plain = model.sample_scenes(picture, num=1, guidance=1.0)[0].tensors()
     guided = model.sample_scenes(picture, num=1, guidance=3.0)[0].tensors()

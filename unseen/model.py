@@ -17,7 +17,7 @@ from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.check import check_targets, check_views
 from unseen.geometry.views import Views
-from unseen.methods.method import Method, SampleOptions, SceneMethod
+from unseen.methods.method import Method, OnStep, SampleOptions, SceneMethod
 from unseen.scenes.scene import Scene
 
 DEFAULT_NUM = 4
@@ -26,6 +26,20 @@ DEFAULT_NUM = 4
 
 class SampleWarning(UserWarning):
     """One sentence: what was asked for makes no sense, and what was done instead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StepReport:
+    """How far sampling is.
+
+    `done` of `total` steps, over all batches. `scenes` are the first ones of those that
+    were asked for, () each: the finished ones of earlier batches, then those of the
+    running batch as they are after this step.
+    """
+
+    done: int
+    total: int
+    scenes: list[Scene]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +67,7 @@ class Model:
         fov: float = 40.0,
         elevation: float = 20.0,
         progress: Callable[[int, int], None] | None = None,
+        on_step: Callable[[StepReport], None] | None = None,
     ) -> list[Scene]:
         """Sample `num` 3D scenes that a picture of an object could belong to.
 
@@ -61,14 +76,17 @@ class Model:
         The object ends up in the unit sphere at the world's origin, z up, with the
         camera at azimuth 0. `fov` (full field of view) and `elevation` (how far the
         camera looks down) are in degrees. Scene i depends on `seed` and i, not on
-        `num`. `progress` gets the number of steps done and to do.
+        `num`. `progress` gets the number of steps done and to do, `on_step` the scenes
+        also; an exception that either raises ends the sampling.
 
         Raises:
             UserError: the picture cannot be used, or the model cannot do what is
                 asked for.
         """
         views = self.context(image, fov, elevation)
-        return self.complete(views, num, seed, steps, guidance, progress)
+        return self.complete(
+            views, num, seed, steps, guidance, progress, on_step=on_step
+        )
 
     def context(
         self, image: str | Path, fov: float = 40.0, elevation: float = 20.0
@@ -88,6 +106,7 @@ class Model:
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         cameras: Cameras | None = None,
+        on_step: Callable[[StepReport], None] | None = None,
     ) -> list[Scene]:
         """Sample `num` scenes that agree with posed images (view,).
 
@@ -129,13 +148,11 @@ class Model:
             batch = Views.stack([context] * count)
             seen = None if cameras is None else Cameras.stack([cameras] * count)
 
-            def report(done: int, total: int, _: Scene, start: int = start) -> None:
-                batches = math.ceil(num / count)
-                if progress is not None:
-                    progress(start // count * total + done, batches * total)
-
+            wanted = range(min(count, num - start))
+            batches = (start // count, math.ceil(num / count))
+            report = _reporter(batches, wanted, tuple(scenes), progress, on_step)
             found = method.sample_scene(batch, seeds, seen, options, report)
-            scenes += [found[i] for i in range(min(count, num - start))]
+            scenes += [found[i] for i in wanted]
         return scenes
 
     @property
@@ -157,6 +174,26 @@ class Model:
             )
             return 1
         return num
+
+
+def _reporter(
+    batches: tuple[int, int],
+    wanted: range,
+    finished: tuple[Scene, ...],
+    progress: Callable[[int, int], None] | None,
+    on_step: Callable[[StepReport], None] | None,
+) -> OnStep:
+    """Reports the steps of one batch as steps of all; `batches` are done and all."""
+
+    def report(done: int, total: int, found: Scene) -> None:
+        done, total = batches[0] * total + done, batches[1] * total
+        if progress is not None:
+            progress(done, total)
+        if on_step is not None:
+            scenes = [*finished, *(found[i] for i in wanted)]
+            on_step(StepReport(done, total, scenes))
+
+    return report
 
 
 def object_camera(fov: float, elevation: float) -> Cameras:

@@ -15,11 +15,13 @@ from unseen.cli.import_weights import Import
 from unseen.cli.models import Models
 from unseen.cli.sample import Demo, Sample
 from unseen.cli.train import Train, parse_train
+from unseen.cli.view import View
 from unseen.errors import UserError
 
 Command = (
     Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[EvalTable, tyro.conf.subcommand("eval-table")]

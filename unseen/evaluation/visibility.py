@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unseen.geometry.projection import project
@@ -11,21 +11,18 @@ from unseen.geometry.rays import image_rays
 from unseen.geometry.views import Views
 
 
-def seen_pixels(
-    given: Views, novel: Views, tolerance: float = 0.03
-) -> Bool[Tensor, "view height width"]:
-    """Pixels of `novel` (view,) whose surface `given` (1,) sees; needs exact depths.
+def seen_points(
+    given: Views, points: Float[Tensor, "point 3"], tolerance: float = 0.03
+) -> Bool[Tensor, "point"]:
+    """World points on the surface that `given` (1,) sees; needs its exact depths.
 
-    A surface point counts as seen if the nearest pixel of the given view, or one of
-    the eight around it, shows a surface within `tolerance` (of the depth range) of
-    the point's depth there. Pixels without a surface are not seen.
+    A point counts as seen if the nearest pixel of the given view, or one of the eight
+    around it, shows a surface within `tolerance` (of the depth range) of the point's
+    depth there.
     """
-    if given.depths is None or novel.depths is None:
-        raise ValueError("visibility needs the depths of the given and novel views")
-    size = novel.size
-    origins, directions = image_rays(novel.cameras, size)
-    points = origins + novel.depths.flatten(-2)[..., None] * directions
-    xy, depth = project(given.cameras, points.reshape(1, -1, 3))
+    if given.depths is None:
+        raise ValueError("visibility needs the depths of the given view")
+    xy, depth = project(given.cameras, points[None])
     height, width = given.size
     column = (xy[0, :, 0] * width).floor().long()
     row = (xy[0, :, 1] * height).floor().long()
@@ -37,7 +34,22 @@ def seen_pixels(
             shown = given.depths[0, y, x]
             seen |= (shown > 0) & ((shown - depth[0]).abs() < margin)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    return (seen & inside).reshape(-1, *size) & (novel.depths > 0)
+    return seen & inside
+
+
+def seen_pixels(
+    given: Views, novel: Views, tolerance: float = 0.03
+) -> Bool[Tensor, "view height width"]:
+    """Pixels of `novel` (view,) whose surface `given` (1,) sees (see `seen_points`).
+
+    Needs exact depths of both. Pixels without a surface are not seen.
+    """
+    if novel.depths is None:
+        raise ValueError("visibility needs the depths of the novel views")
+    origins, directions = image_rays(novel.cameras, novel.size)
+    points = origins + novel.depths.flatten(-2)[..., None] * directions
+    seen = seen_points(given, points.reshape(-1, 3), tolerance)
+    return seen.reshape(-1, *novel.size) & (novel.depths > 0)
 
 
 def unseen_pixels(

@@ -1,0 +1,1 @@
+"""Scenes, and the sampling of them, in the browser."""

@@ -1,0 +1,296 @@
+"""The part of a client's panel that turns a picture into scenes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unseen.data.image_input import load_object_image
+from unseen.errors import UserError
+from unseen.export.colormap import to_bytes
+from unseen.geometry.views import Views
+from unseen.model import DEFAULT_NUM, Model, StepReport
+from unseen.scenes.scene import Scene
+from unseen.viewer.jobs import Job, Stopped
+from unseen.viewer.sample import Sample
+from unseen.viewer.studio import Studio
+from unseen.viewer.view_panel import ViewPanel
+
+if TYPE_CHECKING:
+    import viser
+
+PREVIEW = 192
+"""Pixels: the input as the panel shows it."""
+MOST = 16
+"""Scenes that can be asked for at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Upload:
+    """A picture that somebody gave, and the name that they know it by."""
+
+    name: str
+    content: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be sampled; None leaves a number to the model."""
+
+    upload: Upload
+    num: int
+    seed: int
+    steps: int | None
+    guidance: float | None
+    fov: float
+    elevation: float
+
+    def provenance(self) -> dict[str, Any]:
+        """What determines the scenes, as `unseen sample` writes it."""
+        digest = hashlib.sha256(self.upload.content).hexdigest()
+        names = ("seed", "steps", "guidance", "fov", "elevation")
+        return {"image_sha256": digest, **{n: getattr(self, n) for n in names}}
+
+
+class SamplingPanel:
+    """Upload, settings, the sampling job of one client, and its progress."""
+
+    def __init__(
+        self, client: viser.ClientHandle, studio: Studio, model: Model
+    ) -> None:  # length: the list of the controls, one after the other
+        self._client, self._studio, self._model = client, studio, model
+        self._upload: Upload | None = None
+        self._job: Job | None = None
+        # The other part comes below, and its samples are this part's.
+        self.view: ViewPanel | None = None
+        gui = client.gui
+        options = model.method.sample_options  # type: ignore[union-attr]
+        with gui.add_folder("Sample scenes from a picture"):
+            self._choose = gui.add_upload_button(
+                "Choose a picture", mime_type="image/*"
+            )
+            self._example = gui.add_button(
+                "Use the example",
+                visible=studio.exhibition.example is not None,
+            )
+            self._image = gui.add_image(
+                np.full((8, 8, 3), 255, np.uint8), format="png", visible=False
+            )
+            self._num = gui.add_number(
+                "Scenes",
+                DEFAULT_NUM if model.method.stochastic else 1,
+                min=1,
+                max=MOST,
+                step=1,
+                visible=model.method.stochastic,
+            )
+            self._seed = gui.add_number("Seed", 0, min=0, max=2**31 - 1, step=1)
+            self._steps = gui.add_number(
+                "Steps",
+                0,
+                min=0,
+                max=10_000,
+                step=1,
+                hint="0 is the model's own number.",
+                visible="num_steps" in options,
+            )
+            self._guidance = gui.add_number(
+                "Guidance",
+                0.0,
+                min=0.0,
+                max=20.0,
+                step=0.1,
+                hint="Strength of classifier-free guidance: 1 is none, 0 the model's "
+                "own.",
+                visible="guidance" in options,
+            )
+            self._fov = gui.add_number(
+                "Picture's view (°)",
+                40.0,
+                min=1.0,
+                max=150.0,
+                step=1.0,
+                hint="Full field of view that the picture was taken with.",
+            )
+            self._elevation = gui.add_number(
+                "Elevation (°)",
+                20.0,
+                min=-89.0,
+                max=89.0,
+                step=1.0,
+                hint="By how much the camera looked down on the object.",
+            )
+            self._start = gui.add_button("Sample", disabled=True)
+            self._stop = gui.add_button("Stop", color="red", visible=False)
+            self._progress = gui.add_progress_bar(0, visible=False)
+            self._status = gui.add_markdown("Choose a picture of one object.")
+        self._choose.on_upload(lambda _: self._take_upload())
+        self._example.on_click(lambda _: self._take_example())
+        self._start.on_click(lambda _: self._submit())
+        self._stop.on_click(lambda _: self.stop())
+
+    # ---- The picture ----------------------------------------------------------------
+
+    def _take_upload(self) -> None:
+        file = self._choose.value
+        self._take(Upload(Path(file.name).name or "picture", file.content))
+
+    def _take_example(self) -> None:
+        path = self._studio.exhibition.example
+        assert path is not None
+        self._take(Upload(path.name, path.read_bytes()))
+
+    def _take(self, upload: Upload) -> None:
+        """Show a picture as the model will see it, or say why it cannot be used."""
+        try:
+            with _file_of(upload) as path:
+                found = load_object_image(path, PREVIEW)
+        except UserError as error:
+            self._complain(upload, error)
+            return
+        self._upload = upload
+        self._image.image = to_bytes(found.image).permute(1, 2, 0).contiguous().numpy()
+        self._image.visible = True
+        self._start.disabled = self._job is not None
+        note = (
+            " Its background is not plain, so it is used as it is."
+            if float(found.mask.min()) == 1
+            else ""
+        )
+        self._say(f"{upload.name}: this is what the model sees.{note}")
+
+    def _complain(self, upload: Upload, error: UserError) -> None:
+        text = str(error)
+        if self.view is not None:
+            self.view.complain("This picture cannot be used", text)
+        self._say(f"**{upload.name} cannot be used:** {text}")
+
+    def _say(self, text: str) -> None:
+        self._status.content = text
+
+    # ---- The job --------------------------------------------------------------------
+
+    def _submit(self) -> None:
+        """Queue a job with the settings of this moment."""
+        if self._upload is None or self._job is not None:
+            return
+        order = Order(
+            self._upload,
+            int(self._num.value),
+            int(self._seed.value),
+            int(self._steps.value) or None,
+            float(self._guidance.value) or None,
+            float(self._fov.value),
+            float(self._elevation.value),
+        )
+        self._set_running(True)
+        self._job = Job(lambda job: self._work(job, order), self._say_waiting)
+        self._studio.jobs.submit(self._job)
+
+    def _say_waiting(self, before: int) -> None:
+        jobs = "another sampling job" if before == 1 else f"{before} sampling jobs"
+        self._say(f"Waiting for {jobs}.")
+
+    def stop(self) -> None:
+        """Ask the job, if there is one, to end; what it has made so far stays."""
+        if self._job is not None:
+            self._job.stop()
+            self._say("Stopping after this step.")
+
+    def _set_running(self, running: bool) -> None:
+        self._start.disabled = running or self._upload is None
+        self._stop.visible = self._progress.visible = running
+        self._progress.value = 0
+
+    def _work(self, job: Job, order: Order) -> None:
+        """Runs in the queue's thread."""
+        try:
+            job.check()
+            self._say("Sampling.")
+            count = self._sample(job, order)
+            self._say(f"{count} scene{'s' * (count != 1)}. Keep what you like.")
+        except Stopped:
+            self._say("Stopped.")
+        except UserError as error:
+            self._complain(order.upload, error)
+        except Exception as error:
+            # The page says so; the other clients go on.
+            traceback.print_exc()
+            self._say(f"**Sampling failed:** {type(error).__name__}: {error}")
+        finally:
+            self._job = None
+            self._set_running(False)
+            if self.view is not None:
+                self.view.show_samples(self.view.samples)
+
+    def _sample(self, job: Job, order: Order) -> int:
+        """Sample, showing the scenes of every step; how many there are."""
+        view = self.view
+        assert view is not None
+        kept = view.kept
+        with _file_of(order.upload) as path:
+            given = self._model.context(path, order.fov, order.elevation).to("cpu")
+
+            def report(step: StepReport) -> None:
+                job.check()
+                self._progress.value = 100 * step.done / step.total
+                self._say(f"Step {step.done} of {step.total}.")
+                view.show_samples(
+                    kept + _samples(order, step.scenes, given, kept), unfinished=True
+                )
+
+            scenes = self._model.sample_scenes(
+                path,
+                order.num,
+                order.seed,
+                order.steps,
+                order.guidance,
+                order.fov,
+                order.elevation,
+                on_step=report,
+            )
+        view.show_samples(kept + _samples(order, scenes, given, kept))
+        return len(scenes)
+
+
+@contextlib.contextmanager
+def _file_of(upload: Upload) -> Iterator[Path]:
+    """The upload as a file; errors call it by its own name."""
+    with tempfile.TemporaryDirectory() as folder:
+        # The name is a stranger's, so it is not the file's.
+        path = Path(folder) / "picture"
+        path.write_bytes(upload.content)
+        try:
+            yield path
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), upload.name)) from error
+
+
+def _samples(
+    order: Order, scenes: Sequence[Scene], given: Views, others: Sequence[Sample]
+) -> list[Sample]:
+    """Samples of an order, with names that none of the others has."""
+    title = f"{Path(order.upload.name).stem[:24]}, seed {order.seed}"
+    taken = {sample.name for sample in others}
+    number = 1
+    while any(f"{_titled(title, number)}, {i}" in taken for i in range(len(scenes))):
+        number += 1
+    provenance = order.provenance()
+    return [
+        Sample(
+            f"{_titled(title, number)}, {i}", scene, given, {**provenance, "sample": i}
+        )
+        for i, scene in enumerate(scenes)
+    ]
+
+
+def _titled(title: str, number: int) -> str:
+    return title if number == 1 else f"{title} ({number})"
