@@ -101,7 +101,8 @@ PRESETS: dict[str, Preset] = {
     # views (deterministic 18.4 dB); see docs/models/vehicles-64.md.
     "vehicles-64": Preset(
         DFMConfig(
-            dataclasses.replace(_SMALL_FRUSTUM, sample_detail=0.15, trust=1.0),
+            dataclasses.replace(_SMALL_FRUSTUM, detail=0.4, trust=2.0),
+            snr_range=(1.0, 10.0),
             target_pixels=768,
             other_pixels=256,
             sampling=SampleConfig(num_steps=30, guidance=1.0, eta=1.0),
