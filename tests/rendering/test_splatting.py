@@ -50,9 +50,9 @@ def some_cameras(count: int, generator: torch.Generator) -> Cameras:
     intrinsics = cameras.intrinsics.clone()
     # A skew, unequal focal lengths and a principal point off the middle.
     intrinsics[:, 0] += torch.tensor([0.1, 0.05, 0.02])
-    return Cameras(
-        cameras.extrinsics, intrinsics, cameras.near, cameras.far
-    ).to(torch.float64)
+    return Cameras(cameras.extrinsics, intrinsics, cameras.near, cameras.far).to(
+        torch.float64
+    )
 
 
 def fields(rendering: Rendering) -> list[Tensor]:
@@ -175,7 +175,7 @@ def test_nearer_gaussians_cover_further_ones(generator: torch.Generator):
     near = isotropic([0.0, 0.0, 2.0], 0.3, 0.75, [1.0, 0.0, 0.0])
     far = isotropic([0.0, 0.0, 3.0], 0.3, 0.5, [0.0, 1.0, 0.0])
     both = Gaussians(
-        *(torch.cat([b, a]) for a, b in zip(vars(near).values(), vars(far).values()))
+        *(torch.cat([vars(far)[name], value]) for name, value in vars(near).items())
     )
     camera = some_cameras(1, generator)
     camera = Cameras(

@@ -10,6 +10,7 @@ import tyro
 from unseen.cli.allocator import keep_freed_memory
 from unseen.cli.data import Data
 from unseen.cli.eval import Eval
+from unseen.cli.export import Export
 from unseen.cli.import_weights import Import
 from unseen.cli.models import Models
 from unseen.cli.sample import Demo, Sample
@@ -19,6 +20,7 @@ from unseen.errors import UserError
 Command = (
     Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Import, tyro.conf.subcommand("import")]

@@ -55,7 +55,7 @@ def count_tiles(centers, extents, height, width, counts):
 @kernel
 @no_type_check
 def list_tiles(centers, extents, height, width, places, entries):
-    """Fill the tiles' lists in the Gaussians' order; `places` are the next free ones."""
+    """Fill the tiles' lists in the Gaussians' order; `places` are the free ones."""
     columns = (width + TILE - 1) // TILE
     for g in range(len(centers)):
         top, bottom, left, right = _box(centers, extents, g, height, width)
@@ -112,7 +112,8 @@ def splat_forward(
 
 @kernel
 @no_type_check
-def splat_back(
+def splat_back(  # noqa: C901
+    # length: one walk over a tile; numba has no closures to split it with.
     starts, entries, centers, conics, opacities, values, extents, passed, last,
     image_gradients, passed_gradients, gradients, faintest, max_alpha, opaque, row,
 ):  # fmt: skip

@@ -12,7 +12,7 @@ from torch import Tensor
 from unseen.geometry.boxes import box_around
 from unseen.geometry.cameras import Cameras
 from unseen.rendering.rendering import Rendering, stack_renderings
-from unseen.rendering.spherical_harmonics import degree_of
+from unseen.rendering.spherical_harmonics import SH_C0, degree_of, num_coefficients
 from unseen.rendering.splatting import (
     FAINTEST,
     Filter,
@@ -65,12 +65,21 @@ class GaussianScene(Scene):
         return self._map(lambda x: x[index])
 
     def select(self, index: Tensor) -> GaussianScene:
-        """Some Gaussians of one scene, in the order of `index` (or where it is true)."""
+        """Some Gaussians of one scene: those at `index`, or where it is true."""
         return self._map(lambda x: x[index])
 
     def _map(self, function: Any) -> GaussianScene:
         found = {n: function(x) for n, x in self.tensors().items() if n != "background"}
         return dataclasses.replace(self, **found)
+
+    @property
+    def base_colors(self) -> Float[Tensor, "*batch gaussian 3"]:
+        """Colours without what depends on the view; they may lie outside of [0, 1]."""
+        return 0.5 + SH_C0 * self.harmonics[..., 0, :]
+
+    def axes(self) -> Float[Tensor, "*batch gaussian 3 3"]:
+        """The Gaussians' own axes in the world, as columns."""
+        return rotation_matrices(self.rotations)
 
     def gaussians(self) -> Gaussians:
         """The Gaussians of one scene as the renderer takes them, differentiably."""
@@ -88,10 +97,14 @@ class GaussianScene(Scene):
             return stack_renderings(
                 [self[i].render(cameras[i], size) for i in range(self.shape[0])]
             )
-        found = render_gaussians(
+        found = self.render_unlimited(cameras, size)
+        return dataclasses.replace(found, color=found.color.clamp(max=1))
+
+    def render_unlimited(self, cameras: Cameras, size: tuple[int, int]) -> Rendering:
+        """Views (view) of one scene, whose colours may be above 1, for fitting it."""
+        return render_gaussians(
             self.gaussians(), cameras, size, self.background, self.low_pass
         )
-        return dataclasses.replace(found, color=found.color.clamp(max=1))
 
     def render_pixels(
         self,
@@ -112,7 +125,7 @@ class GaussianScene(Scene):
 
     def bounds(self) -> Float[Tensor, "2 3"]:
         """A box around three deviations of all Gaussians that can be seen."""
-        axes = rotation_matrices(self.rotations) * self.log_scales.exp()[..., None, :]
+        axes = self.axes() * self.log_scales.exp()[..., None, :]
         reach = REACH * axes.norm(dim=-1)
         seen = self.opacity_logits.sigmoid() >= FAINTEST
         corners = torch.stack([self.means - reach, self.means + reach], dim=-2)[seen]
@@ -164,3 +177,12 @@ class GaussianScene(Scene):
                 raise ValueError(
                     f"{name} has shape {tuple(tensor.shape)}, not {expected[name]}"
                 )
+
+
+def harmonics_of_colors(
+    colors: Float[Tensor, "gaussian 3"], degree: int
+) -> Float[Tensor, "gaussian coefficient 3"]:
+    """Coefficients up to a degree of colours that depend on no view."""
+    found = colors.new_zeros(len(colors), num_coefficients(degree), 3)
+    found[:, 0] = (colors - 0.5) / SH_C0
+    return found
