@@ -154,29 +154,27 @@ class GaussianScene(Scene):
             raise ValueError(f"there is no filter {config['low_pass']!r}")
         if config["rotation_order"] != "wxyz":
             raise ValueError(f"rotations are {config['rotation_order']!r}, not wxyz")
+        _check_shapes(tensors)
         names = [f.name for f in dataclasses.fields(cls) if f.name != "low_pass"]
-        scene = cls(*(tensors[name] for name in names), config["low_pass"])
-        scene._check_shapes()
-        return scene
+        return cls(*(tensors[name] for name in names), config["low_pass"])
 
-    def _check_shapes(self) -> None:
-        """Raise ValueError if the tensors do not belong together."""
-        size = (*self.shape, self.count)
-        coefficients = self.harmonics.shape[-2]
-        degree_of(coefficients)
-        expected = {
-            "means": (*size, 3),
-            "log_scales": (*size, 3),
-            "rotations": (*size, 4),
-            "opacity_logits": size,
-            "harmonics": (*size, coefficients, 3),
-            "background": (3,),
-        }
-        for name, tensor in self.tensors().items():
-            if tuple(tensor.shape) != expected[name]:
-                raise ValueError(
-                    f"{name} has shape {tuple(tensor.shape)}, not {expected[name]}"
-                )
+
+def _check_shapes(tensors: dict[str, Tensor]) -> None:
+    """Raise ValueError if tensors do not belong together."""
+    size = tuple(tensors["opacity_logits"].shape)
+    coefficients = tensors["harmonics"].shape[-2]
+    degree_of(coefficients)
+    expected = {
+        "means": (*size, 3),
+        "log_scales": (*size, 3),
+        "rotations": (*size, 4),
+        "harmonics": (*size, coefficients, 3),
+        "background": (3,),
+    }
+    for name, shape in expected.items():
+        found = tuple(tensors[name].shape)
+        if found != shape:
+            raise ValueError(f"{name} has shape {found}, not {shape}")
 
 
 def harmonics_of_colors(
