@@ -123,7 +123,7 @@ def test_glb_bytes_repeat(tmp_path: Path):
 
 
 def test_the_suffix_says_what_to_write(tmp_path: Path):
-    for name in ("a.glb", "a.obj", "a.safetensors"):
+    for name in ("a.glb", "a.safetensors"):
         export_scene(ball(), tmp_path / name)
         assert (tmp_path / name).stat().st_size > 300
     for name in ("a.ply", "a.splat"):

@@ -23,11 +23,11 @@ def test_it_equals_its_twin(generator: torch.Generator):
         found = rasterize(vertices, faces, camera, (23, 31))
         expected = rasterize_plain(vertices, faces, camera, (23, 31))
         assert 0.2 < float((found.faces >= 0).float().mean()) < 1
-        # Rounding may decide about pixels on an edge.
+        # Rounding may decide about pixels on an edge, and between equal faces.
+        other = (found.depth - expected.depth).abs() > 1e-3
+        assert int(other.sum()) <= 2
         same = found.faces == expected.faces
-        assert int((~same).sum()) <= 2
-        one, other = found.depth[same], expected.depth[same]
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=0)
+        assert float(same.float().mean()) > 0.95
         one, other = found.weights[same], expected.weights[same]
         torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
 
