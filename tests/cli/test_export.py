@@ -37,8 +37,6 @@ def test_a_scene_becomes_every_file(tmp_path: Path, monkeypatch, capsys):
     formats += ["mp4", "gif", "webp", "cameras", "depth"]
     words = ("--format", *formats, "--out", out)
     assert run(monkeypatch, source, *words, "--measure") == 0
-        run(monkeypatch, source, "--format", *formats, "--out", out, "--measure") == 0
-    )
     found = sorted(p.name for p in out.iterdir())
     assert found == [
         "mesh.glb", "mesh.mtl", "mesh.obj", "mesh.png", "mesh_texture.glb",

@@ -58,6 +58,10 @@ class BakeOptions:
     seed: int = 0
 
 
+QUICK = BakeOptions(max_gaussians=6000, views=24, size=64, steps=100)
+"""A fit of few seconds, for who waits for it, or for many scenes."""
+
+
 def bake_splats(
     scene: Scene, options: BakeOptions = BakeOptions(), report: Report | None = None
 ) -> GaussianScene:

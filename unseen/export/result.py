@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from unseen.errors import UserError
-from unseen.export.bake_splats import BakeOptions, bake_splats
+from unseen.export.bake_splats import QUICK, BakeOptions, bake_splats
 from unseen.export.colormap import to_bytes
 from unseen.export.contact_sheet import draw_contact_sheet, save_contact_sheet
 from unseen.export.mesh import save_glb
@@ -27,10 +27,6 @@ from unseen.scenes.scene import Scene
 
 Report = Callable[[int, int], None]
 """Called with the steps that are done and the steps in all."""
-
-
-QUICK = BakeOptions(max_gaussians=6000, views=24, size=64, steps=100)
-"""A fit of few seconds, because every scene of a folder gets one."""
 
 
 @dataclasses.dataclass(frozen=True)
