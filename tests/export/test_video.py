@@ -135,5 +135,5 @@ def test_animations_are_read_back(tmp_path: Path, suffix: str, tolerance: int):
 
 
 def test_animations_have_two_suffixes(tmp_path: Path):
-    with pytest.raises(ValueError, match="not .png"):
+    with pytest.raises(ValueError, match=r"not \.png"):
         write_animation(moving_square(32, 64), tmp_path / "a.png")

@@ -20,9 +20,10 @@ def export_scene(scene: Scene, path: str | Path) -> None:
 
     The suffix of `path` decides: `.safetensors` (our own format, see `save_scene`),
     `.ply` or `.splat` (Gaussians, fitted in few seconds; `unseen export` takes more
-    time and comes closer), `.glb` (a mesh with vertex colours), `.obj` (a mesh with a texture), `.mp4`, `.gif` or
-    `.webp` (an orbit of 48 frames of 256 x 256 pixels). Raises UserError for another
-    suffix, a scene that cannot be written so, or a path that cannot be written.
+    time and comes closer), `.glb` (a mesh with vertex colours), `.obj` (a mesh with a
+    texture), `.mp4`, `.gif` or `.webp` (an orbit of 48 frames of 256 x 256 pixels).
+    Raises UserError for another suffix, a scene that cannot be written so, or a path
+    that cannot be written.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".safetensors":
