@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 import trimesh
+from jaxtyping import UInt8
+from torch import Tensor
 
 from unseen.export.bake_splats import BakeOptions, bake_splats
 from unseen.export.frames import no_depth, write_frames
@@ -57,7 +59,7 @@ class Exporter:
         self._splats: GaussianScene | None = None
         self._mesh: trimesh.Trimesh | None = None
         self._texture: TexturedMesh | None = None
-        self._frames: torch.Tensor | None = None
+        self._frames: Tensor | None = None
 
     def splats(self) -> GaussianScene:
         """The scene itself if it is made of Gaussians, else baked into them."""
@@ -80,8 +82,8 @@ class Exporter:
             self._texture = bake_texture(self.scene, self.mesh(), self.options.block)
         return self._texture
 
-    def frames(self) -> torch.Tensor:
-        """Colour along the camera path, as bytes (frame 3 height width)."""
+    def frames(self) -> UInt8[Tensor, "frame 3 height width"]:
+        """Colour along the camera path."""
         if self._frames is None:
             options = self.options
             self._frames = render_frames(

@@ -12,7 +12,7 @@ import dataclasses
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unseen.geometry.cameras import Cameras
@@ -55,7 +55,7 @@ class Gaussians:
     opacities: Float[Tensor, "gaussian"]
     harmonics: Float[Tensor, "gaussian coefficient 3"]
 
-    def __getitem__(self, index: Tensor) -> Gaussians:
+    def __getitem__(self, index: Int[Tensor, "chosen"]) -> Gaussians:
         fields = dataclasses.fields(self)
         return Gaussians(*(getattr(self, field.name)[index] for field in fields))
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unseen.geometry.boxes import box_around
@@ -64,7 +64,9 @@ class GaussianScene(Scene):
             raise IndexError("this is one scene, not a batch")
         return self._map(lambda x: x[index])
 
-    def select(self, index: Tensor) -> GaussianScene:
+    def select(
+        self, index: Int[Tensor, "chosen"] | Bool[Tensor, "gaussian"]
+    ) -> GaussianScene:
         """Some Gaussians of one scene: those at `index`, or where it is true."""
         return self._map(lambda x: x[index])
 
