@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pygltflib
@@ -35,7 +36,7 @@ def plain() -> trimesh.Trimesh:
 
 @pytest.fixture(scope="module")
 def textured(plain: trimesh.Trimesh) -> TexturedMesh:
-    return bake_texture(SCENE, plain, block=7)
+    return bake_texture(SCENE, plain, block=9)
 
 
 def look_up(mesh: TexturedMesh, weights: torch.Tensor) -> torch.Tensor:
@@ -51,13 +52,13 @@ def test_look_ups_in_a_face_touch_no_other(textured: TexturedMesh):
     """Paint every face's texels with one value: look-ups give that value."""
     count = len(textured.vertices) // 3
     height, width = textured.texture.shape[:2]
-    face, texels, _ = _block_texels(count, width // 7, 7)
+    face, texels, _ = _block_texels(count, width // 9, 9)
     painted = torch.full((height, width, 3), -10.0)
     values = torch.rand(count, generator=torch.Generator().manual_seed(1))
     owner = torch.full((height, width), -1)
     owner[texels[:, 1], texels[:, 0]] = face
-    # No texel belongs to two faces.
-    assert int((owner >= 0).sum()) == len(face)
+    # No texel belongs to two faces, and in full blocks each to one.
+    assert int((owner >= 0).sum()) == len(face) >= count // 2 * 81
     painted[texels[:, 1], texels[:, 0]] = values[face][:, None]
     numbered = dataclasses.replace(textured, texture=painted)
     generator = torch.Generator().manual_seed(0)
@@ -132,8 +133,9 @@ def test_trimesh_sees_the_same_colors(
     read = trimesh.load_scene(path).to_geometry()
     assert isinstance(read, trimesh.Trimesh)
     centers = torch.from_numpy(read.triangles_center[:, [2, 0, 1]]).float()
-    uv = read.visual.uv[read.faces].mean(axis=1)
-    material = read.visual.material
+    visual: Any = read.visual
+    uv = visual.uv[read.faces].mean(axis=1)
+    material = visual.material
     picture = material.baseColorTexture if suffix == "glb" else material.image
     image = np.asarray(picture.convert("RGB")) / 255
     height, width = image.shape[:2]
@@ -161,5 +163,5 @@ def test_obj_files_belong_together(tmp_path: Path, textured: TexturedMesh):
 def test_what_has_no_field_gets_no_texture(plain: trimesh.Trimesh):
     with pytest.raises(UserError, match="SkyScene has no density"):
         bake_texture(sky(), plain)
-    with pytest.raises(ValueError, match="at least 4 texels"):
-        bake_texture(SCENE, plain, block=3)
+    with pytest.raises(ValueError, match="at least 6 texels"):
+        bake_texture(SCENE, plain, block=5)

@@ -77,6 +77,7 @@ def test_chosen_pixels_are_those_of_the_image():
     assert image.opacity is not None and image.depth is not None
     pixels = torch.tensor([[0, 50, 98], [13, 47, 7]])
     found = scene.render_pixels(CAMERAS, (9, 11), pixels)
+    assert found.opacity is not None and found.depth is not None
     for view in range(2):
         index = pixels[view]
         expected = image.color[view].flatten(1)[:, index].T

@@ -141,7 +141,7 @@ class Export:
             "elevation": (-89, 89),
             "fps": (1, 240),
             "resolution": (4, 1024),
-            "texels": (4, 64),
+            "texels": (6, 64),
             "gaussians": (4, 1_000_000),
             "steps": (0, 100_000),
             "degree": (0, 3),

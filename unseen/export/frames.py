@@ -75,7 +75,7 @@ def write_frames(
         advance(1)
     if with_depth:
         with atomic_file(folder / "depth.npz") as temporary:
-            stacked = {name: np.stack(found) for name, found in arrays.items()}
+            stacked: Any = {name: np.stack(found) for name, found in arrays.items()}
             np.savez_compressed(temporary, **stacked)
     write_cameras(cameras, size, folder / CAMERA_FILE, columns, more)
 

@@ -1,7 +1,8 @@
 """Meshes whose colours lie in a picture: a texture atlas of small blocks.
 
-Two triangles share a square block of texels, one from each corner of it, with enough
-texels around each that bilinear look-ups never mix in the other's. There is no seam to
+Two triangles share a square block of texels, one from each corner of it, with at least
+a whole texel around each: bilinear look-ups never mix in the other's, even where a
+graphics card looks up a little beyond a triangle's edge (multisampling). There is no seam to
 choose and no distortion to minimise, which is what an atlas for a radiance field needs:
 its texels are evaluated, not painted.
 """
@@ -21,16 +22,17 @@ from unseen.export.mesh import surface_colors
 from unseen.export.textured_mesh import TexturedMesh
 from unseen.scenes.scene import Scene
 
-GUTTER = 3
-"""By how many texels a triangle's legs are shorter than its block's sides."""
+MARGIN, GUTTER = 1, 5
+"""Texels between a block's border and a triangle's corner, and by how many texels a
+triangle's legs are shorter than its block's sides."""
 
 
 def bake_texture(scene: Scene, mesh: trimesh.Trimesh, block: int = 8) -> TexturedMesh:
     """The colours of a field on its mesh (see `extract_mesh`), as a texture.
 
-    `block` is the side of the blocks in texels: a triangle's legs have block - 3. Finer
+    `block` is the side of the blocks in texels: a triangle's legs have block - 5. Finer
     blocks resolve what varies within a triangle. Raises UserError if the scene is no
-    field, ValueError for blocks of less than 4 texels.
+    field, ValueError for blocks of less than 6 texels.
     """
     if block <= GUTTER:
         raise ValueError(f"blocks need at least {GUTTER + 1} texels, not {block}")
@@ -70,7 +72,7 @@ def _blocks(count: int, columns: int, block: int) -> tuple[Tensor, Tensor]:
 def _corner_texels(count: int, columns: int, block: int) -> Tensor:
     """The texels (x, y) whose centres are the corners of each face: (face, 3, 2)."""
     leg = block - GUTTER
-    local = torch.tensor([[0, 0], [leg, 0], [0, leg]]).expand(count, 3, 2)
+    local = MARGIN + torch.tensor([[0, 0], [leg, 0], [0, leg]]).expand(count, 3, 2)
     origin, second = _blocks(count, columns, block)
     local = torch.where(second[:, None, None], block - 1 - local, local)
     return origin[:, None] + local
@@ -79,18 +81,22 @@ def _corner_texels(count: int, columns: int, block: int) -> Tensor:
 def _block_texels(
     count: int, columns: int, block: int
 ) -> tuple[Tensor, Tensor, Float[Tensor, "texel 3"]]:
-    """All texels that look-ups in faces touch: face, (x, y), barycentric weights."""
+    """The texels of all faces: face, (x, y), barycentric weights.
+
+    Every texel of a block belongs to one face, the diagonal to the first. Outside of
+    the triangle, weights continue linearly.
+    """
     leg = block - GUTTER
-    grid = torch.stack(
-        torch.meshgrid(torch.arange(leg + 1), torch.arange(leg + 1), indexing="xy"), -1
-    ).reshape(-1, 2)
-    # One row of texels lies beyond the third edge.
-    local = grid[grid.sum(dim=-1) <= leg + 1]
+    side = torch.arange(block)
+    grid = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1).reshape(-1, 2)
+    local = grid[grid.sum(dim=-1) < block]
+    diagonal = local.sum(dim=-1) == block - 1
     origin, second = _blocks(count, columns, block)
+    own = ~(second[:, None] & diagonal)
     placed = local.expand(count, -1, -1)
     placed = torch.where(second[:, None, None], block - 1 - placed, placed)
-    texels = (origin[:, None] + placed).reshape(-1, 2)
-    share = local / leg
+    share = (local - MARGIN) / leg
     weights = torch.cat([1 - share.sum(dim=-1, keepdim=True), share], dim=-1)
-    face = torch.arange(count).repeat_interleave(len(local))
-    return face, texels, weights.repeat(count, 1)
+    face = torch.arange(count)[:, None].expand_as(own)
+    texels = origin[:, None] + placed
+    return face[own], texels[own], weights.expand(count, -1, -1)[own]

@@ -157,8 +157,15 @@ class GaussianScene(Scene):
         if config["rotation_order"] != "wxyz":
             raise ValueError(f"rotations are {config['rotation_order']!r}, not wxyz")
         _check_shapes(tensors)
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "low_pass"]
-        return cls(*(tensors[name] for name in names), config["low_pass"])
+        return cls(
+            tensors["means"],
+            tensors["log_scales"],
+            tensors["rotations"],
+            tensors["opacity_logits"],
+            tensors["harmonics"],
+            tensors["background"],
+            config["low_pass"],
+        )
 
 
 def _check_shapes(tensors: dict[str, Tensor]) -> None:
