@@ -16,7 +16,10 @@ from unseen.cli.main import main
 from unseen.export.splat_files import read_splat_file, write_splat_ply
 from unseen.scenes.io import save_scene
 
-QUICK = "--steps 2 --gaussians 200 --resolution 12 --texels 6 --size 16 --frames 3"
+QUICK = (
+    "--steps 2 --gaussians 200 --views 4 --resolution 12 --texels 6 --size 16 "
+    "--frames 3"
+)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:

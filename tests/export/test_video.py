@@ -131,6 +131,7 @@ def test_animations_are_read_back(tmp_path: Path, suffix: str, tolerance: int):
     error = np.abs(found.astype(int) - frames.permute(0, 2, 3, 1).numpy())
     assert error.mean() < 2 and np.quantile(error, 0.98) <= tolerance
     with Image.open(tmp_path / f"a{suffix}") as picture:
+        picture.load()
         assert picture.info["loop"] == 0 and picture.info["duration"] == 50
 
 

@@ -63,6 +63,8 @@ class Export:
     """Side in texels of the block that two triangles share in a texture."""
     gaussians: int = 8000
     """Gaussians at most that a scene is baked into."""
+    views: int = 48
+    """Renderings that they are fitted to."""
     steps: int = 300
     """Steps of fitting them."""
     degree: int = 0
@@ -112,7 +114,10 @@ class Export:
         from unseen.export.bake_splats import BakeOptions
 
         splats = BakeOptions(
-            max_gaussians=self.gaussians, steps=self.steps, degree=self.degree
+            max_gaussians=self.gaussians,
+            views=self.views,
+            steps=self.steps,
+            degree=self.degree,
         )
         return {
             "size": (self.size, self.size),
@@ -143,6 +148,7 @@ class Export:
             "resolution": (4, 1024),
             "texels": (6, 64),
             "gaussians": (4, 1_000_000),
+            "views": (1, 10_000),
             "steps": (0, 100_000),
             "degree": (0, 3),
         }

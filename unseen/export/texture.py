@@ -2,9 +2,9 @@
 
 Two triangles share a square block of texels, one from each corner of it, with at least
 a whole texel around each: bilinear look-ups never mix in the other's, even where a
-graphics card looks up a little beyond a triangle's edge (multisampling). There is no seam to
-choose and no distortion to minimise, which is what an atlas for a radiance field needs:
-its texels are evaluated, not painted.
+graphics card looks up a little beyond a triangle's edge (multisampling). There is no
+seam to choose and no distortion to minimise, which is what an atlas for a radiance
+field needs: its texels are evaluated, not painted.
 """
 
 from __future__ import annotations
