@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+from typing import Any
 
 import torch
 
+from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.rendering.rendering import Rendering
 from unseen.rendering.spherical_harmonics import degree_of
@@ -25,8 +28,12 @@ def render_with_gsplat(
     gsplat clips all views alike, so near and far of the first view are used; it has no
     way to render without its low-pass but to make it vanish.
     """
-    import gsplat
-
+    if not has_gsplat():
+        raise UserError(
+            "gsplat is not installed: run `pip install gsplat`, or render with another "
+            "backend."
+        )
+    gsplat: Any = importlib.import_module("gsplat")
     pixels = cameras.near.new_tensor([size[1], size[0], 1.0])
     images, opacity, _ = gsplat.rasterization(
         gaussians.means,
