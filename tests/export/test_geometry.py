@@ -1,4 +1,4 @@
-"""Meshes and splats of a scene that is known in closed form, read by others."""
+"""Meshes of a scene that is known in closed form, read by others."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from plyfile import PlyData
 from trimesh.visual import ColorVisuals
 
-from tests.analytic_scene import ball
+from tests.analytic_scene import ball, sky
+from tests.gaussian_scenes import random_gaussians
 from unseen.errors import UserError
 from unseen.export.colormap import colorize, linear_to_srgb, srgb_to_linear
 from unseen.export.grid import CHUNK, evaluate, sample_density, surface_level
 from unseen.export.mesh import extract_mesh, save_glb
-from unseen.export.points import SH_C0, extract_splats, save_ply
 from unseen.export.save import export_scene
+from unseen.export.splat_files import read_splat_file
 
 # Density is 60 sigmoid(40 d) at depth d: half of its peak exactly at the radius.
 SCENE, LEVEL = ball(0.1, radius=0.6), 30.0
@@ -88,9 +88,8 @@ def test_thin_matter_still_has_a_surface():
 
 
 def test_empty_scenes_have_no_surface(tmp_path: Path):
-    for make in (save_glb, save_ply):
-        with pytest.raises(UserError, match="scene is empty"):
-            make(ball(peak=0.1), tmp_path / "nothing")
+    with pytest.raises(UserError, match="scene is empty"):
+        save_glb(ball(peak=0.1), tmp_path / "nothing")
     with pytest.raises(UserError, match="nowhere above 99"):
         extract_mesh(SCENE, 24, level=99.0)
     assert list(tmp_path.iterdir()) == []
@@ -123,45 +122,20 @@ def test_glb_bytes_repeat(tmp_path: Path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_plyfile_reads_the_splats(tmp_path: Path):
-    save_ply(SCENE, tmp_path / "ball.ply", 48, LEVEL)
-    vertex = PlyData.read(tmp_path / "ball.ply")["vertex"]
-    names = "x y z nx ny nz f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2"
-    assert [p.name for p in vertex.properties] == [
-        *names.split(),
-        *(f"rot_{i}" for i in range(4)),
-    ]
-    splats = extract_splats(SCENE, 48, LEVEL)
-    centers = np.stack([vertex[n] for n in "xyz"], axis=-1)
-    np.testing.assert_array_equal(centers, splats.centers.numpy())
-    colors = np.stack([vertex[f"f_dc_{i}"] for i in range(3)], -1) * SH_C0 + 0.5
-    np.testing.assert_allclose(colors, splats.colors.numpy(), atol=1e-5)
-    opacity = 1 / (1 + np.exp(-vertex["opacity"]))
-    expected = splats.opacities.clamp(0.01, 0.99).numpy()
-    np.testing.assert_allclose(opacity, expected, atol=1e-5)
-    np.testing.assert_allclose(np.exp(vertex["scale_1"]), 0.65 * 2 / 48, rtol=1e-5)
-    np.testing.assert_array_equal(vertex["rot_0"], 1)
-
-
-def test_splats_cover_the_surface_and_only_that():
-    splats = extract_splats(SCENE, 48, LEVEL)
-    offset = splats.centers - SCENE.center
-    distance = offset.norm(dim=-1)
-    voxel = 2 / 48
-    assert float(distance.max()) < 0.6 + 1.5 * voxel
-    assert float(distance.min()) > 0.6 - 5 * voxel
-    area = 4 * np.pi * 0.6**2 / voxel**2
-    assert len(distance) > area
-    outwards = (splats.normals * offset / distance[:, None]).sum(-1)
-    assert float(outwards.mean()) > 0.95
-
-
 def test_the_suffix_says_what_to_write(tmp_path: Path):
-    for name in ("a.glb", "a.ply", "a.safetensors"):
+    for name in ("a.glb", "a.safetensors"):
         export_scene(ball(), tmp_path / name)
         assert (tmp_path / name).stat().st_size > 300
-    with pytest.raises(UserError, match=r"\.glb, \.ply"):
-        export_scene(ball(), tmp_path / "a.obj")
+    for name in ("a.ply", "a.splat"):
+        export_scene(random_gaussians(), tmp_path / name)
+        assert read_splat_file(tmp_path / name).count == 30
+    with pytest.raises(UserError, match=r"\.ply, \.splat"):
+        export_scene(ball(), tmp_path / "a.fbx")
+    with pytest.raises(UserError, match="has no density"):
+        export_scene(sky(), tmp_path / "b.glb")
+    with pytest.raises(UserError, match="renders no depth"):
+        export_scene(sky(), tmp_path / "b.ply")
+    assert not list(tmp_path.glob("b*"))
 
 
 def test_the_color_map_is_perceptual():

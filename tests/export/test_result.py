@@ -18,12 +18,14 @@ from PIL import Image
 from tests.analytic_scene import BallScene, ball, sky
 from unseen.errors import UserError
 from unseen.export import result, result_folder
+from unseen.export.bake_splats import BakeOptions
 from unseen.export.result import Origin, ResultOptions, write_results
 from unseen.export.result_folder import check_out
 from unseen.files import write_errors
 from unseen.scenes.io import load_scene, scene_provenance
 
-OPTIONS = ResultOptions(size=16, frames=4, mesh_resolution=16, splat_resolution=16)
+SPLATS = BakeOptions(max_gaussians=100, views=3, size=16, steps=2)
+OPTIONS = ResultOptions(size=16, frames=4, mesh_resolution=16, splats=SPLATS)
 PER_SCENE = ["mesh.glb", "orbit.mp4", "orbit_depth.mp4", "scene.safetensors"]
 ORIGIN = Origin(
     title="<chair> & 'co'.png",
@@ -177,7 +179,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
 @pytest.mark.parametrize(
-    "target", ["save_scene", "save_ply", "save_contact_sheet", "_write_settings"]
+    "target", ["save_scene", "write_splat_ply", "save_contact_sheet", "_write_settings"]
 )
 def test_a_refusing_disk_leaves_earlier_results_alone(
     results: Path,
@@ -222,7 +224,7 @@ def test_a_full_disk_is_not_taken_for_an_empty_scene(
         with write_errors("splats.ply"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(result, "save_ply", full)
+    monkeypatch.setattr(result, "write_splat_ply", full)
     with pytest.raises(UserError, match="disk is full"):
         write(tmp_path / "out", 1)
     assert os.listdir(tmp_path) == []
@@ -232,7 +234,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(result, "save_ply", interrupt)
+    monkeypatch.setattr(result, "write_splat_ply", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "new" / "out", 1)
     assert os.listdir(tmp_path) == []

@@ -11,12 +11,18 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.analytic_scene import ball, sky
 from unseen.errors import UserError
 from unseen.export import video
 from unseen.export.colormap import colorize, to_bytes
-from unseen.export.video import orbit_cameras, render_frames, write_video
+from unseen.export.video import (
+    orbit_cameras,
+    render_frames,
+    write_animation,
+    write_video,
+)
 from unseen.geometry.projection import project
 
 
@@ -114,3 +120,21 @@ def test_scenes_without_depth_or_opacity():
     assert flat is not None
     lightest = to_bytes(colorize(torch.ones(2, 8, 8)))
     assert torch.equal(flat, lightest)
+
+
+@pytest.mark.parametrize("suffix, tolerance", [(".gif", 12), (".webp", 25)])
+def test_animations_are_read_back(tmp_path: Path, suffix: str, tolerance: int):
+    frames = moving_square(32, 64)
+    write_animation(frames, tmp_path / f"a{suffix}", fps=20)
+    found = imageio.imread(tmp_path / f"a{suffix}", index=...)[..., :3]
+    assert found.shape == (7, 32, 64, 3)
+    error = np.abs(found.astype(int) - frames.permute(0, 2, 3, 1).numpy())
+    assert error.mean() < 2 and np.quantile(error, 0.98) <= tolerance
+    with Image.open(tmp_path / f"a{suffix}") as picture:
+        picture.load()
+        assert picture.info["loop"] == 0 and picture.info["duration"] == 50
+
+
+def test_animations_have_two_suffixes(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"not \.png"):
+        write_animation(moving_square(32, 64), tmp_path / "a.png")

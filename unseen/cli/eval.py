@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from unseen.cli.progress import progress_bars
+from unseen.cli.progress import labelled_bars
 from unseen.errors import UserError
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Eval:
         kept = self._settings(entries, datasets, device)
         kept |= {"protocol": POSTERIOR, "objects": settings.objects}
         journal = Journal(folder, kept)
-        with progress_bars() as bar:
+        with labelled_bars() as bar:
             for entry in entries:
                 c = entry.candidate
                 reconstruct = c.method.reconstruct  # type: ignore[union-attr]
@@ -283,7 +283,7 @@ class Eval:
     ) -> None:
         from unseen.evaluation.novel_views import measure_baselines, measure_candidate
 
-        with progress_bars() as bar:
+        with labelled_bars() as bar:
             for entry in entries:
                 report = bar(entry.candidate.label)
                 measure_candidate(entry.candidate, plan, journal, report)

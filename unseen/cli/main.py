@@ -11,6 +11,7 @@ from unseen.cli.allocator import keep_freed_memory
 from unseen.cli.data import Data
 from unseen.cli.eval import Eval
 from unseen.cli.eval_table import EvalTable
+from unseen.cli.export import Export
 from unseen.cli.import_weights import Import
 from unseen.cli.models import Models
 from unseen.cli.sample import Demo, Sample
@@ -22,6 +23,7 @@ Command = (
     Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[View, tyro.conf.subcommand("view")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[EvalTable, tyro.conf.subcommand("eval-table")]

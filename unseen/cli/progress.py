@@ -1,28 +1,51 @@
-"""Labelled bars on the error stream: the output holds results alone."""
+"""Progress bars of commands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.progress
 
 Bars = Callable[[str], Callable[[int, int], None]]
 """Makes a bar of its label, which is called with what is done and what there is."""
 
 
-@contextmanager
-def progress_bars() -> Iterator[Bars]:
-    """Bars that are shown for the length of the block."""
+class Bar:
+    """A progress bar whose length is known with the first report."""
+
+    def __init__(self, progress: rich.progress.Progress, label: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(label, total=None)
+
+    def report(self, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+
+
+def progress_bars() -> rich.progress.Progress:
+    """Bars on the error stream: the output holds the paths alone."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
 
-    with Progress(console=Console(stderr=True)) as progress:
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    ]
+    return Progress(*columns, console=Console(stderr=True))
 
-        def bar(label: str) -> Callable[[int, int], None]:
-            task = progress.add_task(label, total=None)
 
-            def report(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
-
-            return report
-
-        yield bar
+@contextmanager
+def labelled_bars() -> Iterator[Bars]:
+    """The same bars as a function of their labels, for the length of the block."""
+    with progress_bars() as progress:
+        yield lambda label: Bar(progress, label).report

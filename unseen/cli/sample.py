@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from unseen.cli.progress import Bar, progress_bars
 from unseen.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,10 +79,10 @@ class Sample:
         options = ResultOptions(
             self.size, self.frames, fov=self.fov, elevation=self.elevation
         )
-        with _progress() as progress, _one_line_warnings(progress):
+        with progress_bars() as progress, _one_line_warnings(progress):
             shown = load_object_image(self.image, INPUT_SIZE).image
             model = unseen.load(self.model)
-            sampling = _Bar(progress, "Sampling scenes")
+            sampling = Bar(progress, "Sampling scenes")
             scenes = model.sample_scenes(
                 self.image,
                 num=self.num,
@@ -92,7 +93,7 @@ class Sample:
                 elevation=self.elevation,
                 progress=sampling.report,
             )
-            writing = _Bar(progress, "Writing results")
+            writing = Bar(progress, "Writing results")
             written = write_results(
                 out,
                 scenes,
@@ -188,37 +189,6 @@ def example_images() -> list[Path]:
     """The example images inside the package, by name."""
     folder = Path(__file__).parent.parent / "assets" / "examples"
     return sorted(folder.glob("*.png"))
-
-
-class _Bar:
-    """A progress bar whose length is known with the first report."""
-
-    def __init__(self, progress: rich.progress.Progress, label: str) -> None:
-        self._progress = progress
-        self._task = progress.add_task(label, total=None)
-
-    def report(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)
-
-
-def _progress() -> rich.progress.Progress:
-    """Bars on the error stream: the output holds the paths alone."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
-
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    ]
-    return Progress(*columns, console=Console(stderr=True))
 
 
 @contextlib.contextmanager

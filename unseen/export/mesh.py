@@ -57,7 +57,9 @@ def extract_mesh(
     mesh.remove_unreferenced_vertices()
     if mesh.volume < 0:
         mesh.invert()
-    colors = _vertex_colors(field, mesh, grid.voxel).numpy()
+    vertices = torch.from_numpy(np.asarray(mesh.vertices)).float()
+    normals = torch.from_numpy(np.array(mesh.vertex_normals)).float()
+    colors = surface_colors(field, vertices, normals, grid.voxel).numpy()
     mesh.visual = ColorVisuals(
         mesh, vertex_colors=(colors * 255).round().astype(np.uint8)
     )
@@ -76,19 +78,21 @@ def _large_parts(faces: np.ndarray, num_vertices: int) -> np.ndarray:
     return faces[sizes[part] >= SMALLEST_PART * sizes.max()]
 
 
-def _vertex_colors(
-    scene: FieldScene, mesh: trimesh.Trimesh, voxel: float
-) -> Float[Tensor, "vertex 3"]:
-    """Colours as a ray would see them that enters along the inward normal.
+def surface_colors(
+    scene: FieldScene,
+    points: Float[Tensor, "point 3"],
+    normals: Float[Tensor, "point 3"],
+    voxel: float,
+) -> Float[Tensor, "point 3"]:
+    """Colours of surface points as rays would see them that enter along the normals.
 
-    The colour exactly at the surface is poorly determined, because little light comes
-    from there; the samples' compositing weights say where it does come from.
+    `normals` point outwards. The colour exactly at the surface is poorly determined,
+    because little light comes from there; the samples' compositing weights, down to
+    2.5 `voxel` deep, say where it does come from.
     """
-    vertices = torch.from_numpy(np.asarray(mesh.vertices)).float()
-    normals = torch.from_numpy(np.array(mesh.vertex_normals)).float()
     offsets = torch.arange(6) * 0.5 * voxel
-    points = vertices[:, None] - offsets[:, None] * normals[:, None]
-    density, color = evaluate(scene, points.reshape(-1, 3))
+    inside = points[:, None] - offsets[:, None] * normals[:, None]
+    density, color = evaluate(scene, inside.reshape(-1, 3))
     thickness = density.reshape(-1, len(offsets)) * 0.5 * voxel
     transmitted = torch.exp(-(thickness.cumsum(-1) - thickness))
     weights = transmitted * (1 - torch.exp(-thickness)) + 1e-6

@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from unseen.errors import UserError
+from unseen.export.bake_splats import QUICK, BakeOptions, bake_splats
 from unseen.export.colormap import to_bytes
 from unseen.export.contact_sheet import draw_contact_sheet, save_contact_sheet
 from unseen.export.mesh import save_glb
 from unseen.export.page import Page, SamplePanel, build_page
-from unseen.export.points import save_ply
 from unseen.export.result_folder import MARKER, PRODUCER, result_folder
+from unseen.export.splat_files import write_splat_ply
 from unseen.export.video import Frames, orbit_cameras, render_frames, write_video
 from unseen.files import write_errors
 from unseen.scenes.io import save_scene
@@ -33,8 +34,8 @@ class ResultOptions:
     """What is made of every scene.
 
     `size` is the side of the videos in pixels, `frames` their length in frames, `fov`
-    (full) and `elevation` of the orbit are in degrees, resolutions in voxels along the
-    scene's longest side.
+    (full) and `elevation` of the orbit are in degrees, `mesh_resolution` is in voxels
+    along the scene's longest side.
     """
 
     size: int = 128
@@ -43,7 +44,7 @@ class ResultOptions:
     elevation: float = 20.0
     fps: int = 16
     mesh_resolution: int = 96
-    splat_resolution: int = 128
+    splats: BakeOptions = QUICK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _write_geometry(
     try:
         save_glb(scene, folder / "mesh.glb", options.mesh_resolution)
         counter.advance(1)
-        save_ply(scene, folder / "splats.ply", options.splat_resolution)
+        write_splat_ply(bake_splats(scene, options.splats), folder / "splats.ply")
         counter.advance(1)
     except UserError as error:
         # One empty scene must not cost the others; a full disk must stop all.

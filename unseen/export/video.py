@@ -1,4 +1,4 @@
-"""Orbit videos: rendering and encoding."""
+"""Videos along camera paths: rendering and encoding."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imageio_ffmpeg
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from unseen.data.cameras import sphere_cameras
@@ -116,3 +118,24 @@ def write_video(
                 errno.ENOSPC if full else None,
                 message.splitlines()[-1] if message else "the encoder failed",
             )
+
+
+def write_animation(
+    frames: UInt8[Tensor, "frame 3 height width"], path: str | Path, fps: int = 24
+) -> None:
+    """Write frames as an endless GIF or WebP, by the suffix, whole or not at all.
+
+    A GIF has 256 colours per frame, and durations in hundredths of a second; a WebP
+    has all colours, nearly without loss. Raises UserError if `path` cannot be written,
+    ValueError for another suffix.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".gif", ".webp"):
+        raise ValueError(f"an animation is a .gif or a .webp, not {suffix}")
+    pixels = frames.permute(0, 2, 3, 1).contiguous().numpy()
+    first, *others = [Image.fromarray(frame) for frame in pixels]
+    options: dict[str, Any] = {"loop": 0, "duration": round(1000 / fps)}
+    if suffix == ".webp":
+        options |= {"quality": 90, "method": 4}
+    with atomic_file(path) as temporary:
+        first.save(temporary, save_all=True, append_images=others, **options)

@@ -23,6 +23,7 @@ from unseen.scenes.aligned_scene import AlignedRadianceScene
 from unseen.scenes.coded_field import CodedFieldScene
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
+from unseen.scenes.gaussians import GaussianScene
 from unseen.scenes.light_field import LightFieldScene
 from unseen.scenes.ray_marched import RayMarchedScene
 from unseen.scenes.scene import FieldScene, Scene
@@ -41,6 +42,7 @@ SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "VoxelLatentScene": VoxelLatentScene,
     "AlignedRadianceScene": AlignedRadianceScene,
     "VoxelRadianceScene": VoxelRadianceScene,
+    "GaussianScene": GaussianScene,
 }
 """The representations that a file may name."""
 

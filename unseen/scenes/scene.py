@@ -133,8 +133,9 @@ class Scene(abc.ABC):
     def save(self, path: str | Path) -> None:
         """Write one scene to a file; its suffix says what.
 
-        .ply (splats), .glb (mesh), .mp4 (orbit) or .safetensors, which reloads and
-        renders identically; see `unseen.export.save.export_scene`.
+        .ply or .splat (Gaussians), .glb or .obj (mesh), .mp4, .gif or .webp (orbit) or
+        .safetensors, which reloads and renders identically; see
+        `unseen.export.save.export_scene`.
 
         Raises:
             UserError: the suffix is another one, or the file cannot be written.

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unseen.errors import UserError
-from unseen.export.points import extract_splats
+from unseen.export.bake_splats import BakeOptions, bake_splats
 from unseen.scenes.scene import Scene
 
 
@@ -29,16 +29,15 @@ class Gaussians:
         return len(self.centers)
 
 
-@torch.no_grad()
-def scene_gaussians(scene: Scene, resolution: int) -> Gaussians | None:
-    """Gaussians that look like one scene; None of a scene without a surface.
-
-    `resolution` is the number of voxels along the scene's longest side.
-    """
+def scene_gaussians(scene: Scene, options: BakeOptions) -> Gaussians | None:
+    """Gaussians that look like one scene; None of a scene without a surface."""
     try:
-        splats = extract_splats(scene, resolution)
+        baked = bake_splats(scene, options)
     except UserError:
         return None
-    variances = splats.scales**2
-    covariances = variances[:, None, None] * torch.eye(3)
-    return Gaussians(splats.centers, covariances, splats.colors, splats.opacities)
+    axes = baked.axes().cpu()
+    variances = (2 * baked.log_scales.cpu()).exp()
+    covariances = axes @ torch.diag_embed(variances) @ axes.mT
+    opacities = baked.opacity_logits.sigmoid().cpu()
+    colors = baked.base_colors.clamp(0, 1).cpu()
+    return Gaussians(baked.means.cpu(), covariances, colors, opacities)

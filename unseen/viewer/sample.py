@@ -11,14 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unseen.export.bake_splats import QUICK, BakeOptions
 from unseen.geometry.cameras import scene_middle
 from unseen.geometry.views import Views
 from unseen.scenes.scene import Scene
 from unseen.viewer.gaussians import Gaussians, scene_gaussians
 
-COARSE, FINE = 48, 96
-"""Voxels along a scene's longest side: of Gaussians that are there at once, and of
-those that replace them."""
+COARSE = BakeOptions(max_gaussians=4000, views=12, size=48, steps=0)
+"""Gaussians that are there at once: surface points, not fitted."""
+FINE = QUICK
+"""Those that replace them."""
 GIVEN_SIZE = (128, 128)
 """Pixels of the depth map that says what the input saw."""
 
