@@ -14,14 +14,25 @@ import torch
 from unseen.data.cameras import sphere_cameras
 from unseen.data.image_input import load_object_image
 from unseen.errors import UserError
-from unseen.geometry.cameras import Cameras
+from unseen.geometry.cameras import Cameras, turn_cameras
 from unseen.geometry.check import check_targets, check_views
 from unseen.geometry.views import Views
-from unseen.methods.method import Method, OnStep, SampleOptions, SceneMethod
+from unseen.methods.method import (
+    Method,
+    OnStep,
+    SampleOptions,
+    SceneMethod,
+    ViewKeeper,
+    ViewMethod,
+    add_view,
+)
 from unseen.scenes.scene import Scene
 
 DEFAULT_NUM = 4
 """Scenes that are sampled where nobody says how many, by methods that can differ."""
+
+DEFAULT_VIEWS = 5
+"""Views that are sampled around an object where nobody says which."""
 
 
 class SampleWarning(UserWarning):
@@ -88,6 +99,29 @@ class Model:
             views, num, seed, steps, guidance, progress, on_step=on_step
         )
 
+    def sample_views(
+        self,
+        image: str | Path,
+        cameras: Cameras | None = None,
+        num_views: int = DEFAULT_VIEWS,
+        num: int | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        fov: float = 40.0,
+        elevation: float = 20.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Views]:
+        """Sample `num` times what `cameras` (view,) see of a picture's object.
+
+        By default four times, `num_views` views evenly around the object. For methods
+        without scenes; see `sample_scenes` for the other arguments, and `generate`.
+        """
+        context = self.context(image, fov, elevation)
+        if cameras is None:
+            cameras = turn_around(context.cameras[0], num_views)
+        return self.generate(context, cameras, num, seed, steps, guidance, progress)
+
     def context(
         self, image: str | Path, fov: float = 40.0, elevation: float = 20.0
     ) -> Views:
@@ -130,14 +164,8 @@ class Model:
         num = self._number(num)
         options = SampleOptions(steps, guidance)
         options.check(method)
-        if len(context.shape) != 1 or context.images.shape[1:] != self._image_shape:
-            raise UserError(
-                f"images of shape {tuple(context.images.shape)} do not fit this model: "
-                f"give (view, {', '.join(map(str, self._image_shape))})."
-            )
-        check_views(context, method.max_context)
+        self._check(context, cameras)
         if cameras is not None:
-            check_targets(cameras, context.cameras)
             cameras = cameras.to(self._device)
         context = dataclasses.replace(context, depths=None).to(self._device)
         count = method.scenes_at_once
@@ -155,6 +183,75 @@ class Model:
             scenes += [found[i] for i in wanted]
         return scenes
 
+    def generate(
+        self,
+        context: Views,
+        cameras: Cameras,
+        num: int | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        keep: ViewKeeper | None = None,
+    ) -> list[Views]:
+        """Sample `num` times the views (view,) at `cameras`, one after the other.
+
+        `context` are posed images (view,) of the model's `image_size`. Sample i depends
+        on `seed` and i, not on `num`. What `keep` holds is not sampled again.
+
+        Raises:
+            UserError: as for `complete`; or the model makes scenes.
+        """
+        method = self.method
+        if not isinstance(method, ViewMethod):
+            raise UserError(
+                f"{type(method).__name__} samples scenes, which can be rendered from "
+                "anywhere: use sample_scenes."
+            )
+        num, options = self._number(num), SampleOptions(steps, guidance)
+        options.check(method)
+        self._check(context, cameras)
+        context, cameras = context.to(self._device), cameras.to(self._device)
+        count, views, samples = method.scenes_at_once, len(cameras), []
+        total = math.ceil(num / count) * views
+        for start in range(0, num, count):
+            # Always a full batch: the last bits of a result may depend on its size.
+            seeds = [scene_seed(seed, start + i) for i in range(count)]
+            known = Views.stack([Views(context.images, context.cameras)] * count)
+            for view in range(views):
+
+                def report(done: int, steps: int, before=start // count * views + view):
+                    if progress is not None:
+                        progress(before * steps + done, total * steps)
+
+                name, camera = f"{start:03d}-{view:03d}", cameras[view].expand(count)
+                own = [scene_seed(seed, view) for seed in seeds]
+                images = None if keep is None else keep.read(name)
+                if images is None:
+                    images = method.sample_view(known, camera, own, options, report)
+                    if keep is not None:
+                        keep.write(name, images)
+                known = add_view(known, images.to(self._device), camera)
+            new = known[:, len(context) :]
+            samples += [new[i] for i in range(min(count, num - start))]
+        return samples
+
+    @property
+    def makes_scenes(self) -> bool:
+        """Whether it samples scenes (`sample_scenes`), or views (`sample_views`)."""
+        return isinstance(self.method, SceneMethod)
+
+    def _check(self, context: Views, cameras: Cameras | None) -> None:
+        """Refuse posed input that does not fit."""
+        if len(context.shape) != 1 or context.images.shape[1:] != self._image_shape:
+            raise UserError(
+                f"images of shape {tuple(context.images.shape)} do not fit this model: "
+                f"give (view, {', '.join(map(str, self._image_shape))})."
+            )
+        check_views(context, self.method.max_context)
+        if cameras is not None:
+            check_targets(cameras, context.cameras)
+
     @property
     def _image_shape(self) -> tuple[int, int, int]:
         return (3, self.image_size, self.image_size)
@@ -164,7 +261,7 @@ class Model:
         if num is None:
             return DEFAULT_NUM if self.method.stochastic else 1
         if num < 1:
-            raise UserError(f"ask for at least one scene, not {num}.")
+            raise UserError(f"ask for at least one sample, not {num}.")
         if num > 1 and not self.method.stochastic:
             warnings.warn(
                 f"{type(self.method).__name__} is deterministic, so there is one scene "
@@ -212,6 +309,18 @@ def object_camera(fov: float, elevation: float) -> Cameras:
         torch.tensor([math.radians(elevation)]),
         torch.tensor(math.radians(fov)),
     )
+
+
+def turn_around(camera: Cameras, num_views: int) -> Cameras:
+    """Cameras (view,) that complete a turn about the object that `camera` () sees.
+
+    Raises:
+        UserError: there are fewer views than one.
+    """
+    if num_views < 1:
+        raise UserError(f"ask for at least one view, not {num_views}.")
+    azimuths = 2 * math.pi * torch.arange(1, num_views + 1) / (num_views + 1)
+    return turn_cameras(camera, azimuths.to(camera.near))
 
 
 def scene_seed(seed: int, index: int) -> int:

@@ -36,6 +36,8 @@ SMALL = ["--num", "2", "--size", "16", "--frames", "2"]
 class BallModel:
     """Scenes whose size depends on the seed and on their number in the row."""
 
+    makes_scenes = True
+
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
 
@@ -221,6 +223,8 @@ SLOW_MODEL = """
     from tests.analytic_scene import ball
 
     class SlowModel:
+        makes_scenes = True
+
         def sample_scenes(self, image, progress, **settings):
             return [ball(num_samples=200)]
 

@@ -20,6 +20,7 @@ from unseen.methods.lfn import LFNConfig
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
 from unseen.methods.srn import SRNConfig
+from unseen.methods.threedim import ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRFConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
@@ -46,6 +47,14 @@ def affordable(config: Any) -> Any:
         return affordable_auto_decoder(config)
     if isinstance(config, PixelNeRFConfig | VisionNeRFConfig):
         return affordable_aligned(config)
+    if isinstance(config, ThreeDiMConfig):
+        network = dataclasses.replace(
+            config.network, channels=8, num_blocks=1, embedding=8, num_groups=4, heads=2
+        )
+        sampling = dataclasses.replace(config.sampling, num_steps=2)
+        return dataclasses.replace(
+            config, network=network, image_size=16, sampling=sampling
+        )
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)

@@ -59,6 +59,12 @@ def _read_enr(path: Path) -> Method:
     return read_enr(path)
 
 
+def _read_3dim(path: Path) -> Method:
+    from unseen.checkpoints.threedim_port import read_3dim
+
+    return read_3dim(path)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -80,6 +86,7 @@ IMPORTERS: Mapping[str, Importer] = {
     "pixelnerf": Importer("PixelNeRF", _read_pixelnerf, ("release",)),
     "visionnerf": Importer("VisionNeRF", _read_visionnerf),
     "enr": Importer("ENR", _read_enr),
+    "3dim": Importer("ThreeDiM", _read_3dim),
 }
 
 

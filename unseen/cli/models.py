@@ -33,12 +33,14 @@ def list_models() -> dict[str, list[dict[str, Any]]]:
 
 def _methods() -> list[dict[str, Any]]:
     from unseen.checkpoints.importers import IMPORTERS
+    from unseen.methods.method import SceneMethod
     from unseen.methods.registry import METHODS
 
     return [
         {
             "name": name,
             "summary": _summary(method),
+            "samples": "scenes" if issubclass(method, SceneMethod) else "views",
             "stochastic": method.stochastic,
             "max_context": method.max_context,
             "importers": [k for k, entry in IMPORTERS.items() if entry.method == name],
@@ -82,11 +84,12 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
     _print(
         console,
         "Methods",
-        ["name", "scenes per image", "released weights", ""],
+        ["name", "samples per image", "released weights", ""],
         [
             [
                 m["name"],
                 ("several" if m["stochastic"] else "one")
+                + ("" if m["samples"] == "scenes" else ", of views")
                 + ("" if m["max_context"] is None else f" ({m['max_context']} view)"),
                 ", ".join(f"import {name}" for name in m["importers"]) or "-",
                 m["summary"],

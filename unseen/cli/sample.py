@@ -19,8 +19,11 @@ from unseen.errors import UserError
 
 if TYPE_CHECKING:
     import rich.progress
+    from jaxtyping import Float
+    from torch import Tensor
 
     from unseen.export.result import Origin
+    from unseen.model import Model
 
 MODEL = "vehicles-64"
 INPUT_SIZE = 256
@@ -35,6 +38,10 @@ class Sample:
     a plain background. Writes a folder with a page (index.html), a contact sheet, and
     for every scene an orbit video, the scene itself and, where the model's scenes have
     them, a video of depth, a coloured mesh (GLB) and splats (PLY).
+
+    A model that samples views and no scenes (3DiM) gives the views around the object
+    instead, as a video and as pictures with their cameras. Interrupted, it goes on with
+    the next view when the same command is run again.
     """
 
     image: tyro.conf.Positional[Path]
@@ -64,48 +71,70 @@ class Sample:
     """Side of the orbit videos in pixels."""
     frames: int = 48
     """Frames of the orbit videos."""
+    views: int | None = None
+    """Views around the object, besides the image, of models that sample no scenes; by
+    default 5. Their size is the model's."""
 
     def run(self) -> None:
         """Sample, write, and print the paths of what was written."""
         self._check()
         # PyTorch takes seconds to import: `--help` and bad arguments need not wait.
         import unseen
+        from unseen.cli.sample_views import write_views
         from unseen.data.image_input import load_object_image
-        from unseen.export.result import ResultOptions, write_results
         from unseen.export.result_folder import check_out
 
         out = Path(f"unseen-{self.image.stem}") if self.out is None else self.out
         check_out(out, self.overwrite)
-        options = ResultOptions(
-            self.size, self.frames, fov=self.fov, elevation=self.elevation
-        )
         with progress_bars() as progress, _one_line_warnings(progress):
             shown = load_object_image(self.image, INPUT_SIZE).image
             model = unseen.load(self.model)
-            sampling = Bar(progress, "Sampling scenes")
-            scenes = model.sample_scenes(
-                self.image,
-                num=self.num,
-                seed=self.seed,
-                steps=self.steps,
-                guidance=self.guidance,
-                fov=self.fov,
-                elevation=self.elevation,
-                progress=sampling.report,
-            )
-            writing = Bar(progress, "Writing results")
-            written = write_results(
-                out,
-                scenes,
-                shown,
-                self._origin(out, len(scenes)),
-                options,
-                self.overwrite,
-                writing.report,
-            )
+            if not model.makes_scenes:
+                written = write_views(self, model, shown, out, progress)
+            elif self.views is not None:
+                raise UserError(
+                    f"{self.model} samples scenes, which can be seen from anywhere: "
+                    "leave out --views, or choose the --frames of the videos."
+                )
+            else:
+                written = self._write_scenes(model, shown, out, progress)
         for path in written:
             print(path)
         print(f"\nOpen {out / 'index.html'} in a browser.")
+
+    def _write_scenes(
+        self,
+        model: Model,
+        shown: Float[Tensor, "3 height width"],
+        out: Path,
+        progress: rich.progress.Progress,
+    ) -> list[Path]:
+        """Sample scenes, write them, and return what was written."""
+        from unseen.export.result import ResultOptions, write_results
+
+        scenes = model.sample_scenes(
+            self.image,
+            num=self.num,
+            seed=self.seed,
+            steps=self.steps,
+            guidance=self.guidance,
+            fov=self.fov,
+            elevation=self.elevation,
+            progress=Bar(progress, "Sampling scenes").report,
+        )
+        noun = "scene" if len(scenes) == 1 else "scenes"
+        title = f"{self.image.name}: {len(scenes)} {noun}"
+        return write_results(
+            out,
+            scenes,
+            shown,
+            self.origin(out, title, {"num": len(scenes)}),
+            ResultOptions(
+                self.size, self.frames, fov=self.fov, elevation=self.elevation
+            ),
+            self.overwrite,
+            Bar(progress, "Writing results").report,
+        )
 
     def _check(self) -> None:
         """Refuse numbers that make no sense, before anything slow happens."""
@@ -118,6 +147,7 @@ class Sample:
             "elevation": (-89, 89),
             "size": (16, 2048),
             "frames": (2, 2000),
+            "views": (1, 1000),
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
@@ -126,7 +156,8 @@ class Sample:
             ):
                 raise UserError(f"--{name} must lie in {low} to {high}, not {value}.")
 
-    def _origin(self, out: Path, num: int) -> Origin:
+    def origin(self, out: Path, title: str, settings: dict[str, Any]) -> Origin:
+        """Where results come from; `settings` belong to the kind of model."""
         import unseen
         from unseen.export.result import Origin
 
@@ -140,10 +171,10 @@ class Sample:
             "elevation": self.elevation,
             "unseen": unseen.__version__,
         }
-        shown = {"image": str(self.image), "num": num, **determining}
+        shown = {"image": str(self.image), **settings, **determining}
         shown = {k: "the model's own" if v is None else v for k, v in shown.items()}
         return Origin(
-            title=f"{self.image.name}: {num} {'scene' if num == 1 else 'scenes'}",
+            title=title,
             settings=shown,
             command=self._command(out),
             provenance=determining,

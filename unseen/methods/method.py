@@ -135,3 +135,54 @@ class SceneMethod(Method):
         seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
         scene = self.sample_scene(context, seeds.tolist(), cameras)
         return Views(scene.render(cameras, context.size).color, cameras)
+
+
+class ViewMethod(Method):
+    """A method whose samples are views, made one after the other, and no scenes."""
+
+    @abc.abstractmethod
+    def sample_view(
+        self,
+        known: Views,
+        camera: Cameras,
+        seeds: Sequence[int],
+        options: SampleOptions | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The image in [0, 1] that one camera (batch,) sees, for each batch entry.
+
+        `known` (batch, view) are the views that it shall agree with: those given, then
+        those sampled so far. The random numbers of entry i come from `seeds[i]` alone.
+        `on_step` receives the steps done and to do.
+        """
+
+    def sample(
+        self, context: Views, cameras: Cameras, generator: torch.Generator
+    ) -> Views:
+        known = Views(context.images, context.cameras)
+        for view in range(cameras.shape[1]):
+            seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
+            camera = cameras[:, view]
+            image = self.sample_view(known, camera, seeds.tolist())
+            known = add_view(known, image, camera)
+        return known[:, context.shape[1] :]
+
+
+class ViewKeeper(abc.ABC):
+    """Where finished views are kept, so that an interrupted run can go on."""
+
+    @abc.abstractmethod
+    def read(self, name: str) -> Float[Tensor, "batch 3 height width"] | None:
+        """The images that were kept under this name; None where there are none."""
+
+    @abc.abstractmethod
+    def write(self, name: str, images: Float[Tensor, "batch 3 height width"]) -> None:
+        """Keep images."""
+
+
+def add_view(
+    known: Views, image: Float[Tensor, "batch 3 height width"], camera: Cameras
+) -> Views:
+    """Views (batch, view) and one more per batch entry."""
+    new = Views(image[:, None], camera.reshape(-1, 1))
+    return Views.cat([known, new], dim=1)

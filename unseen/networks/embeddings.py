@@ -30,8 +30,14 @@ def sinusoidal_embedding(
         raise ValueError(f"width must be even, it is {width}")
     half = width // 2
     index = torch.arange(half, device=values.device, dtype=torch.float32)
-    exponent = index / ((half - 1) if endpoint else half)
-    angles = values[..., None].float() * torch.exp(-math.log(max_period) * exponent)
+    # Rounded as in the respective code: weights that were trained with large values
+    # see the last bits of the frequencies.
+    exponent = (
+        index * (-math.log(max_period) / (half - 1))
+        if endpoint
+        else -math.log(max_period) * (index / half)
+    )
+    angles = values[..., None].float() * torch.exp(exponent)
     blocks = (angles.sin(), angles.cos())
     return torch.cat(blocks[::-1] if cosine_first else blocks, dim=-1)
 

@@ -1,0 +1,89 @@
+"""`unseen sample` with a model that samples views and no scenes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import rich.progress
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from unseen.cli.sample import Sample
+    from unseen.model import Model
+
+
+def write_views(
+    sample: Sample,
+    model: Model,
+    shown: Float[Tensor, "3 height width"],
+    out: Path,
+    progress: rich.progress.Progress,
+) -> list[Path]:
+    """Sample, write, and return what was written.
+
+    A run that was interrupted leaves its finished views beside `out`, and the same
+    command goes on after them.
+    """
+    from unseen.cli.sample import Bar
+    from unseen.export.kept_views import KeptViews
+    from unseen.export.view_result import write_view_results
+    from unseen.model import DEFAULT_VIEWS, turn_around
+
+    num_views = DEFAULT_VIEWS if sample.views is None else sample.views
+    determining = {"views": num_views, "weights_sha256": _hash_weights(model)}
+    asked = sample.origin(out, "", {}).provenance
+    kept = KeptViews(out, {**asked, **determining})
+    if len(kept):
+        _note(progress, f"going on after what an interrupted run left in {kept.folder}")
+    given = model.context(sample.image, sample.fov, sample.elevation)
+    sampling = Bar(progress, "Sampling views")
+    try:
+        samples = model.generate(
+            given,
+            turn_around(given.cameras[0], num_views),
+            num=sample.num,
+            seed=sample.seed,
+            steps=sample.steps,
+            guidance=sample.guidance,
+            progress=sampling.report,
+            keep=kept,
+        )
+        settings = {"num": len(samples), **determining}
+        title = f"{sample.image.name}: {len(samples)} x {num_views} views"
+        written = write_view_results(
+            out,
+            given,
+            samples,
+            shown,
+            sample.origin(out, title, settings),
+            sample.overwrite,
+            Bar(progress, "Writing results").report,
+        )
+    except BaseException:
+        if len(kept):
+            _note(
+                progress,
+                f"the finished views are kept in {kept.folder}: the same command goes "
+                "on after them",
+            )
+        raise
+    kept.remove()
+    return written
+
+
+def _hash_weights(model: Model) -> str:
+    """Which weights sampled: a model's folder may be trained on meanwhile."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.method.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _note(progress: rich.progress.Progress, text: Any) -> None:
+    progress.console.print(
+        f"unseen: note: {text}", markup=False, highlight=False, soft_wrap=True
+    )
