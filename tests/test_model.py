@@ -123,7 +123,7 @@ def test_bad_pictures(model: Model, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "settings, reason",
     [
-        ({"num": 0}, "at least one scene"),
+        ({"num": 0}, "at least one sample"),
         ({"steps": 0}, "at least one step"),
         ({"guidance": float("nan")}, "guidance must be"),
         ({"guidance": -1.0}, "guidance must be"),
@@ -213,7 +213,7 @@ def test_what_a_method_does_not_have_is_refused() -> None:
     for wrong, reason in (
         ({"steps": 3}, "takes no steps"),
         ({"guidance": 1.0}, "no classifier-free guidance"),
-        ({"num": 0}, "at least one scene"),
+        ({"num": 0}, "at least one sample"),
     ):
         with pytest.raises(UserError, match=reason):
             model.complete(one, **wrong)

@@ -1,4 +1,6 @@
-"""A trained model, as people use it: pictures in, scenes out."""
+"""A trained model, as people use it: pictures in, scenes (or views) out."""
+
+# length: all that people do with a model, in one place; half of it is docstrings.
 
 from __future__ import annotations
 

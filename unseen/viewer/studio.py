@@ -34,6 +34,7 @@ class Studio:
         self.jobs = Jobs()
         self._kept: list[Sample] = list(exhibition.samples)
         self._lock = threading.Lock()
+        self._closed = False
         self._refining = ThreadPoolExecutor(1, thread_name_prefix="unseen-refining")
 
     @property
@@ -62,8 +63,13 @@ class Studio:
             if sample.fine is not None:
                 then()
 
-        self._refining.submit(work)
+        with self._lock:
+            # A client may still draw while the server ends.
+            if not self._closed:
+                self._refining.submit(work)
 
     def close(self) -> None:
+        with self._lock:
+            self._closed = True
         self._refining.shutdown(wait=False, cancel_futures=True)
         self.jobs.close()
