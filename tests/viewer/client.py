@@ -36,6 +36,14 @@ class Handle:
         self.arrays = arrays
 
 
+class ButtonGroup(Handle):
+    """viser cannot disable one."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        assert name != "disabled", "Button groups cannot be disabled."
+        super().__setattr__(name, value)
+
+
 class Gui:
     """Controls by their labels."""
 
@@ -59,7 +67,10 @@ class Gui:
         return self._add(label, options[0], options=options)
 
     def add_button_group(self, label: str, options: Any) -> Handle:
-        return self._add(label, options[0], options=options)
+        group = ButtonGroup(label=label, value=options[0], options=options)
+        group.visible = True
+        self.controls[label] = group
+        return group
 
     def add_html(self, content: str) -> Handle:
         return Handle(content=content)

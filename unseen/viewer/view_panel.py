@@ -126,7 +126,7 @@ class ViewPanel:
         self._keep.visible = self._discard.visible = has_model and chosen is not None
         self._keep.disabled = self._discard.disabled = not done
         self._keep.label = "Kept (click to release)" if chosen in self._kept else "Keep"
-        self._download.disabled = chosen is None or not done
+        self._download.visible = chosen is not None and done
 
     def _set_mode(self, mode: Mode) -> None:
         self._legend.content = legend(mode)
