@@ -1,8 +1,8 @@
 """The figure of docs/methods/training.md: training losses of runs.
 
-    python docs/figures/training_curves.py RUN... [--out docs/images/training_curves.png]
+    python docs/figures/training_curves.py RUN... [--out FILE.png]
 
-One panel per run: the loss of its log (`log.jsonl`), on a logarithmic scale, over steps.
+One panel per run: the loss of its log (`log.jsonl`), logarithmic, over steps.
 """
 
 from __future__ import annotations
