@@ -131,6 +131,9 @@ def test_framed_shards_are_what_training_frames(source: Path, tmp_path: Path) ->
 
 
 def write_until(source: Path, out: Path, last: int, reached) -> None:
+    # Threads of torch do not survive a fork, and a child that waits for them hangs.
+    torch.set_num_threads(1)
+
     def pause(done: int) -> None:
         if done == last:
             reached.set()
