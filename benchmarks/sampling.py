@@ -24,12 +24,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import unseen
 from unseen.cli.allocator import keep_freed_memory
+from unseen.data.cameras import object_camera
 from unseen.encoders.scene_model import plain_denoiser
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 from unseen.methods.dfm import DFM
 from unseen.methods.method import SampleOptions
-from unseen.model import object_camera
 from unseen.rendering.interpolation import lookup, trilinear_corners
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 

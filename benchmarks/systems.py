@@ -20,6 +20,7 @@ import torch
 import tyro
 from rich.table import Table
 
+from unseen.data.cameras import object_camera
 from unseen.evaluation.cost import render_cost
 from unseen.geometry.views import Views
 from unseen.methods.codenerf import CodeNeRFConfig
@@ -29,7 +30,6 @@ from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
 from unseen.methods.srn import SRNConfig
 from unseen.methods.visionnerf import VisionNeRFConfig
-from unseen.model import object_camera
 
 SIDE = 128
 NAMES = (

@@ -21,11 +21,11 @@ import tyro
 from rich.table import Table
 
 from unseen.cli.allocator import keep_freed_memory
+from unseen.data.cameras import object_camera
 from unseen.geometry.cameras import turn_cameras
 from unseen.geometry.views import Example, Views
 from unseen.methods.dfm import DFM
 from unseen.methods.registry import PRESETS, build_method
-from unseen.model import object_camera
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 
 IS_COMPILED = "unseen.scenes.frustum_volume.is_compiled"

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 import unseen
+from unseen.data.cameras import object_camera
 from unseen.data.procedural import make_object
 from unseen.export.colormap import to_bytes
 from unseen.export.save import export_scene
 from unseen.export.video import orbit_cameras
-from unseen.model import object_camera
 from unseen.scenes.io import load_scene
 
 

@@ -15,12 +15,12 @@ from tests.methods.test_dfm import make_dfm
 from tests.pictures import bad_pictures, save_plate
 from tests.training.tiny_method import TinyMethod
 from unseen.checkpoints.model_folder import save_model
-from unseen.data.cameras import object_cameras
+from unseen.data.cameras import object_camera, object_cameras
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 from unseen.methods.method import SceneMethod
-from unseen.model import Model, SampleWarning, StepReport, object_camera, scene_seed
+from unseen.model import Model, SampleWarning, StepReport, scene_seed
 from unseen.scenes.scene import Scene
 
 

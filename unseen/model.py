@@ -1,7 +1,5 @@
 """A trained model, as people use it: pictures in, scenes (or views) out."""
 
-# length: all that people do with a model, in one place; half of it is docstrings.
-
 from __future__ import annotations
 
 import dataclasses
@@ -13,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from unseen.data.cameras import sphere_cameras
+from unseen.data.cameras import object_camera, turn_around
 from unseen.data.image_input import load_object_image
 from unseen.errors import UserError
-from unseen.geometry.cameras import Cameras, turn_cameras
+from unseen.geometry.cameras import Cameras
 from unseen.geometry.check import check_targets, check_views
 from unseen.geometry.views import Views
 from unseen.methods.method import (
@@ -293,36 +291,6 @@ def _reporter(
             on_step(StepReport(done, total, scenes))
 
     return report
-
-
-def object_camera(fov: float, elevation: float) -> Cameras:
-    """The camera (1,) at azimuth 0 that holds the unit sphere; angles in degrees.
-
-    Raises:
-        UserError: `fov` is not within 1 to 150, or `elevation` not within -89 to 89.
-    """
-    if not (1 <= fov <= 150 and -89 <= elevation <= 89):
-        raise UserError(
-            "the field of view must lie in 1 to 150 degrees and the elevation in "
-            f"-89 to 89, not {fov:g} and {elevation:g}."
-        )
-    return sphere_cameras(
-        torch.zeros(1),
-        torch.tensor([math.radians(elevation)]),
-        torch.tensor(math.radians(fov)),
-    )
-
-
-def turn_around(camera: Cameras, num_views: int) -> Cameras:
-    """Cameras (view,) that complete a turn about the object that `camera` () sees.
-
-    Raises:
-        UserError: there are fewer views than one.
-    """
-    if num_views < 1:
-        raise UserError(f"ask for at least one view, not {num_views}.")
-    azimuths = 2 * math.pi * torch.arange(1, num_views + 1) / (num_views + 1)
-    return turn_cameras(camera, azimuths.to(camera.near))
 
 
 def scene_seed(seed: int, index: int) -> int:

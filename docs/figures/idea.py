@@ -16,12 +16,12 @@ import tyro
 from PIL import Image, ImageDraw, ImageFont
 
 import unseen
+from unseen.data.cameras import object_camera
 from unseen.data.manifest import split_of
 from unseen.data.procedural import make_object
 from unseen.geometry.cameras import turn_cameras
 from unseen.geometry.views import Views
 from unseen.methods.dfm import DFM
-from unseen.model import object_camera
 
 CELL, GAP, TITLE = 160, 8, 24
 

@@ -7,9 +7,9 @@ import math
 
 import torch
 
+from unseen.data.cameras import object_camera
 from unseen.encoders.frustum import FrustumConfig, FrustumContext, FrustumSceneModel
 from unseen.geometry.views import Views
-from unseen.model import object_camera
 from unseen.networks.unet2d import UNet2dConfig
 from unseen.scenes.frustum_volume import BIAS, COLOR, CONFIDENCE, DENSITY, GAIN, light
 

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from tests.analytic_scene import BallScene, ball
+from unseen.data.cameras import object_camera
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views
 from unseen.methods.method import Losses, OnStep, SampleOptions, SceneMethod
-from unseen.model import Model, object_camera
+from unseen.model import Model
 from unseen.scenes.scene import Scene
 from unseen.viewer.sample import Sample
 from unseen.viewer.server import Viewer

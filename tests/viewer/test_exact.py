@@ -9,9 +9,9 @@ import torch
 
 from tests.analytic_scene import sky
 from tests.viewer.balls import ball_samples, given_view
+from unseen.data.cameras import object_camera
 from unseen.export.colormap import colorize
 from unseen.geometry.cameras import look_at
-from unseen.model import object_camera
 from unseen.viewer.exact import FAR, Cell, draw_exact
 from unseen.viewer.layout import Viewpoint, arrange
 from unseen.viewer.modes import (

@@ -27,10 +27,11 @@ def write_views(
     A run that was interrupted leaves its finished views beside `out`, and the same
     command goes on after them.
     """
-    from unseen.cli.sample import Bar
+    from unseen.cli.progress import Bar
+    from unseen.data.cameras import turn_around
     from unseen.export.kept_views import KeptViews
     from unseen.export.view_result import write_view_results
-    from unseen.model import DEFAULT_VIEWS, turn_around
+    from unseen.model import DEFAULT_VIEWS
 
     num_views = DEFAULT_VIEWS if sample.views is None else sample.views
     determining = {"views": num_views, "weights_sha256": _hash_weights(model)}

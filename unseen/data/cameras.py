@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.geometry import trajectories
-from unseen.geometry.cameras import Cameras
+from unseen.geometry.cameras import Cameras, turn_cameras
 
 MARGIN = 1.05
 """How much larger than the object's sphere the cone of view is."""
@@ -88,3 +88,33 @@ def _check(
             f"The elevation must go from low to high within -90 to 90 degrees, "
             f"it is {elevation_range[0]:g} to {elevation_range[1]:g}."
         )
+
+
+def object_camera(fov: float, elevation: float) -> Cameras:
+    """The camera (1,) at azimuth 0 that holds the unit sphere; angles in degrees.
+
+    Raises:
+        UserError: `fov` is not within 1 to 150, or `elevation` not within -89 to 89.
+    """
+    if not (1 <= fov <= 150 and -89 <= elevation <= 89):
+        raise UserError(
+            "the field of view must lie in 1 to 150 degrees and the elevation in "
+            f"-89 to 89, not {fov:g} and {elevation:g}."
+        )
+    return sphere_cameras(
+        torch.zeros(1),
+        torch.tensor([math.radians(elevation)]),
+        torch.tensor(math.radians(fov)),
+    )
+
+
+def turn_around(camera: Cameras, num_views: int) -> Cameras:
+    """Cameras (view,) that complete a turn about the object that `camera` () sees.
+
+    Raises:
+        UserError: there are fewer views than one.
+    """
+    if num_views < 1:
+        raise UserError(f"ask for at least one view, not {num_views}.")
+    azimuths = 2 * math.pi * torch.arange(1, num_views + 1) / (num_views + 1)
+    return turn_cameras(camera, azimuths.to(camera.near))

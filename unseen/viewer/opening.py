@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from unseen.data.cameras import object_camera
 from unseen.errors import UserError
 from unseen.export.result_folder import MARKER
 from unseen.geometry.views import Views
-from unseen.model import object_camera
 from unseen.scenes.io import load_scene, scene_provenance
 from unseen.viewer.sample import Sample
 from unseen.viewer.studio import Exhibition
