@@ -58,10 +58,6 @@ class FrustumConfig:
     """Deviation of images in [-1, 1] about what is known of them from elsewhere: how
     far the colours of a noisy view's voxels start from its own pixels."""
 
-    sample_detail: float | None = None
-    """The same while sampling; None is as in training. Less takes over less of the
-    noise that a network of little training leaves, and less detail."""
-
     trust: float = 0.0
     """Added, while sampling, to the confidence of what a context view sees: of its
     voxels, as far as light reaches them in the deterministic scene. What is sampled
@@ -184,10 +180,7 @@ class FrustumSceneModel(SceneModel):
         # about a known mean (cf. EDM's c_skip, Karras et al. 2022, Eq. 7), with alpha
         # and sigma of the cosine schedule: a clean pixel is kept, a noisy one is not.
         alpha, sigma = torch.cos(0.5 * math.pi * t), torch.sin(0.5 * math.pi * t)
-        detail = self.config.detail
-        if not self.training and self.config.sample_detail is not None:
-            detail = self.config.sample_detail
-        signal = alpha * detail**2
+        signal = alpha * self.config.detail**2
         skip = signal / (alpha * signal + sigma**2)
         guess = 0.5 * (1 + skip[:, None, None, None, None] * images)
         guess = torch.logit(guess, eps=0.02).movedim(2, -1)
