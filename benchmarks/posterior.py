@@ -2,10 +2,11 @@
 
     python -m benchmarks.posterior --data data/trucks data/cars [--objects 4]
 
-The first table samples held-out objects with several values of `FrustumConfig.trust` and
-measures them as `unseen eval` does. The second says how well a noisy view is denoised: the
-mean squared error, in [-1, 1], on the object, beside that of the noisy view itself
-(divided by alpha): a denoiser that is worse than that spoils what little noise leaves.
+The first table samples held-out objects with several values of `FrustumConfig.trust`
+and measures them as `unseen eval` does. The second says how well a noisy view is
+denoised: the mean squared error, in [-1, 1], on the object, beside that of the noisy
+view itself (divided by alpha). A denoiser that is worse than that spoils what little
+noise leaves.
 """
 
 from __future__ import annotations
