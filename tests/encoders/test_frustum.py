@@ -11,7 +11,14 @@ from unseen.data.cameras import object_camera
 from unseen.encoders.frustum import FrustumConfig, FrustumContext, FrustumSceneModel
 from unseen.geometry.views import Views
 from unseen.networks.unet2d import UNet2dConfig
-from unseen.scenes.frustum_volume import BIAS, COLOR, CONFIDENCE, DENSITY, GAIN, light
+from unseen.scenes.frustum_volume import (
+    BIAS,
+    COLOR,
+    CONFIDENCE,
+    DENSITY,
+    GAIN,
+    transmittance,
+)
 
 CONFIG = FrustumConfig(
     unet=UNet2dConfig(channels=(8, 8, 8), num_blocks=1, embedding=16), num_slices=2
@@ -48,7 +55,10 @@ def test_light_falls_off_in_a_slab_as_it_should() -> None:
     # The slab's first slice is still lit, and so is all in front of it.
     expected = torch.tensor([1, 1, 1, through, through**2])
     torch.testing.assert_close(
-        light(volumes, cameras), expected.expand(1, 2, 3, 5), atol=1e-5, rtol=1e-4
+        transmittance(volumes, cameras),
+        expected.expand(1, 2, 3, 5),
+        atol=1e-5,
+        rtol=1e-4,
     )
 
 
@@ -69,7 +79,7 @@ def test_trust_is_for_what_the_context_sees_and_for_sampling() -> None:
     assert torch.equal(trusted.deterministic, plain.deterministic)
     added = trusted.joint - plain.joint
     torch.testing.assert_close(
-        added[..., CONFIDENCE], 2 * light(plain.deterministic, views.cameras)
+        added[..., CONFIDENCE], 2 * transmittance(plain.deterministic, views.cameras)
     )
     added[..., CONFIDENCE] = 0
     assert not added.any()

@@ -73,9 +73,8 @@ class CO3DDataset(FrameDataset):
         cache: bool = False,
         depths: bool = True,
     ) -> None:
-        self._split: Split | None = split
         self._entries: dict[str, dict[str, dict[str, Any]]] = {}
-        super().__init__(root, cache, depths)
+        super().__init__(root, split, cache, depths)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from unseen.data.colmap_files import ColmapImage, ColmapModel, is_model, read_model
 from unseen.data.dataset import Problem
-from unseen.data.folders import list_folders, sample_folders
+from unseen.data.folders import sample_folders, scene_folders
 from unseen.data.frame_reader import FrameReader, Listing
 from unseen.data.frames import Frame
 from unseen.data.photo_folders import find_masks, largest_folder
@@ -50,9 +50,7 @@ class ColmapDataset(FrameReader):
         return any(_find_model(folder) is not None for folder in sample_folders(path))
 
     def _find_scenes(self) -> list[Path]:
-        if _find_model(self.root) is not None:
-            return [self.root]
-        return [p for p in list_folders(self.root) if _find_model(p) is not None]
+        return scene_folders(self.root, lambda path: _find_model(path) is not None)
 
     def _list_frames(self, place: Path) -> Listing:
         folder = _find_model(place)

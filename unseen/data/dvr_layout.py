@@ -70,9 +70,8 @@ class DVRDataset(FrameDataset):
         cache: bool = False,
         depths: bool = True,
     ) -> None:
-        self._split: Split | None = split
         self._masks: dict[str, dict[str, Path]] = {}
-        super().__init__(root, cache, depths)
+        super().__init__(root, split, cache, depths)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LOOKED_AT = 20
@@ -39,3 +39,10 @@ def list_folders(path: Path) -> list[Path]:
             if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
         ]
     return [path / name for name in sorted(names)]
+
+
+def scene_folders(root: Path, is_scene: Callable[[Path], bool]) -> list[Path]:
+    """`root` itself if it is the folder of a scene, or else those in it, by name."""
+    if is_scene(root):
+        return [root]
+    return [path for path in list_folders(root) if is_scene(path)]

@@ -15,6 +15,7 @@ from numpy import ndarray
 from PIL import Image
 
 from unseen.data.dataset import PosedReader, Problem
+from unseen.data.manifest import Split
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.check import TOLERANCE
@@ -67,13 +68,19 @@ class FrameDataset(PosedReader):
 
     All cameras are read when the data set is opened. A frame whose camera is none
     (NaN, no rotation, no positive focal length) is left out, and so is a scene without
-    frames; both are in `problems`. `cache` keeps frames in memory as 8-bit arrays.
+    frames; both are in `problems`. `split` chooses among what `splits` names; `cache`
+    keeps frames in memory as 8-bit arrays.
     """
 
     def __init__(
-        self, root: str | Path, cache: bool = False, depths: bool = True
+        self,
+        root: str | Path,
+        split: Split | None = None,
+        cache: bool = False,
+        depths: bool = True,
     ) -> None:
         self.root = Path(root)
+        self._split: Split | None = split
         self._depths = depths
         self._cache: dict[tuple[int, str], DecodedFrame] | None = {} if cache else None
         self._problems: list[Problem] = []

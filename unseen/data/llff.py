@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from unseen.data.dataset import Problem
-from unseen.data.folders import list_folders, sample_folders
+from unseen.data.folders import sample_folders, scene_folders
 from unseen.data.frame_reader import FrameReader, Listing
 from unseen.data.frames import Frame, image_size, pixel_intrinsics
 from unseen.data.photo_folders import find_masks, largest_folder, list_images
@@ -50,9 +50,7 @@ class LLFFDataset(FrameReader):
         return any((folder / POSES).is_file() for folder in sample_folders(path))
 
     def _find_scenes(self) -> list[Path]:
-        if (self.root / POSES).is_file():
-            return [self.root]
-        return [p for p in list_folders(self.root) if (p / POSES).is_file()]
+        return scene_folders(self.root, lambda path: (path / POSES).is_file())
 
     def _list_frames(self, place: Path) -> Listing:
         rows = _read_poses(place / POSES)

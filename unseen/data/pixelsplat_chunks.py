@@ -57,10 +57,9 @@ class PixelSplatDataset(FrameDataset):
         cache: bool = False,
         depths: bool = True,
     ) -> None:
-        self._split: Split | None = split
         self._places: dict[str, tuple[Path, int]] = {}
         self._chunks: dict[Path, list[dict[str, Any]]] = {}
-        super().__init__(root, cache, depths)
+        super().__init__(root, split, cache, depths)
 
     def __getstate__(self) -> dict[str, Any]:
         # Worker processes open chunks of their own.

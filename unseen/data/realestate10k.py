@@ -71,11 +71,10 @@ class RealEstate10KDataset(FrameDataset):
         cache: bool = False,
         depths: bool = True,
     ) -> None:
-        self._split: Split | None = split
         self._media: dict[str, Path] = {}
         self._suffixes: dict[str, dict[str, str]] = {}
         self._video: tuple[Path, list[DecodedFrame]] | None = None
-        super().__init__(root, cache, depths)
+        super().__init__(root, split, cache, depths)
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

@@ -49,7 +49,7 @@ class HDF5Dataset(FrameDataset):
         self, root: str | Path, cache: bool = False, depths: bool = True
     ) -> None:
         self._file: tuple[int, Any] | None = None
-        super().__init__(root, cache, depths)
+        super().__init__(root, cache=cache, depths=depths)
 
     def __getstate__(self) -> dict[str, Any]:
         # An open file cannot be handed to another process.

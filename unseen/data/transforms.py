@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unseen.data.folders import list_folders, sample_folders
+from unseen.data.folders import sample_folders, scene_folders
 from unseen.data.frame_reader import FrameReader, Listing
 from unseen.data.frames import Frame
 from unseen.data.transforms_file import read_transforms
@@ -45,9 +45,7 @@ class TransformsDataset(FrameReader):
         return any((folder / FILE).is_file() for folder in sample_folders(path))
 
     def _find_scenes(self) -> list[Path]:
-        if (self.root / FILE).is_file():
-            return [self.root]
-        return [p for p in list_folders(self.root) if (p / FILE).is_file()]
+        return scene_folders(self.root, lambda path: (path / FILE).is_file())
 
     def _list_frames(self, place: Path) -> Listing:
         file = read_transforms(place / FILE)

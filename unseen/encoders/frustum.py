@@ -33,7 +33,7 @@ from unseen.scenes.frustum_volume import (
     COLOR,
     CONFIDENCE,
     FrustumVolumeScene,
-    light,
+    transmittance,
 )
 
 
@@ -197,7 +197,9 @@ class FrustumSceneModel(SceneModel):
         mean = self._volumes(self.deterministic_head, features, images.images, t)
         joint = self._volumes(self.joint_head, features, images.images, t)
         if self.config.trust and not self.training:
-            joint[..., CONFIDENCE] += self.config.trust * light(mean, images.cameras)
+            joint[..., CONFIDENCE] += self.config.trust * transmittance(
+                mean, images.cameras
+            )
         return FrustumContext(images.cameras, mean, joint, summary.mean(dim=1))
 
     def _scene(self, volumes: Tensor, cameras: Cameras) -> FrustumVolumeScene:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-import importlib.resources
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from unseen.export.charts import Series, draw_key
 from unseen.export.colormap import colorize, to_bytes
+from unseen.export.template import definition_list, fill_template
 
 TEMPLATE = "assets/evaluation_page.html"
 
@@ -91,7 +91,6 @@ class EvaluationPage:
 
 def build_page(page: EvaluationPage) -> str:
     """The HTML text, with pictures embedded as base64."""
-    template = importlib.resources.files("unseen").joinpath(TEMPLATE)
     values = {
         "title": html.escape(page.title),
         "summary": html.escape(page.summary),
@@ -104,19 +103,12 @@ def build_page(page: EvaluationPage) -> str:
         "has_cards": "" if page.cards else " hidden",
         "scale": _scale(),
         "notes": "".join(f"<p>{html.escape(note)}</p>" for note in page.notes),
-        "settings": "\n".join(
-            f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>"
-            for name, value in page.settings.items()
+        "settings": definition_list(
+            {name: str(value) for name, value in page.settings.items()}
         ),
         "command": html.escape(page.command),
     }
-    # Split first and fill then, so that no value is searched for placeholders.
-    head, *parts = template.read_text(encoding="utf-8").split("{{")
-    filled = [head]
-    for part in parts:
-        name, _, rest = part.partition("}}")
-        filled.append(values[name] + rest)
-    return "".join(filled)
+    return fill_template(TEMPLATE, values)
 
 
 def error_map(

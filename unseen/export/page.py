@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from unseen.export.template import definition_list, fill_template
 
 TEMPLATE = "assets/results_page.html"
 
@@ -50,26 +51,18 @@ def build_page(page: Page) -> str:
 
     The videos play in step; a slider (or dragging on a video) turns all of them.
     """
-    template = importlib.resources.files("unseen").joinpath(TEMPLATE)
     values = {
         "title": html.escape(page.title),
         "summary": html.escape(page.summary),
         "input": _embed(page.image, "image/png"),
         "sheet": _embed(page.sheet, "image/png"),
         "samples": "\n".join(_panel(sample) for sample in page.samples),
-        "settings": "\n".join(
-            f"<dt>{html.escape(name)}</dt><dd>{html.escape(_show(value))}</dd>"
-            for name, value in page.settings.items()
+        "settings": definition_list(
+            {name: _show(value) for name, value in page.settings.items()}
         ),
         "command": html.escape(page.command),
     }
-    # Split first and fill then, so that no value is searched for placeholders.
-    head, *parts = template.read_text(encoding="utf-8").split("{{")
-    filled = [head]
-    for part in parts:
-        name, _, rest = part.partition("}}")
-        filled.append(values[name] + rest)
-    return "".join(filled)
+    return fill_template(TEMPLATE, values)
 
 
 def _embed(path: Path, kind: str) -> str:

@@ -211,7 +211,7 @@ def pool_views(
     return density, torch.cat([values[..., :3].sigmoid(), values[..., 3:]], dim=-1)
 
 
-def light(
+def transmittance(
     volumes: Float[Tensor, "*batch height width slice channel"],
     cameras: Cameras,
 ) -> Float[Tensor, "*batch height width slice"]:
