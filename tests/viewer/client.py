@@ -98,6 +98,10 @@ class World:
 
     add_frame = add_label = add_camera_frustum = add_gaussian_splats = _add
 
+    def has(self, ending: str) -> bool:
+        """Whether there is a node whose name ends so."""
+        return any(name.endswith(ending) for name in self.nodes)
+
     def set_background_image(self, image: np.ndarray, **_: Any) -> None:
         self.backgrounds.append(image)
 

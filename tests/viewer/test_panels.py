@@ -88,7 +88,7 @@ def test_every_step_is_shown_and_the_samples_are_kept_or_not(
     # While the third step is being computed, two balls of the second are there.
     assert len(view.samples) == 2 and controls["Stop"].visible
     assert float(view.samples[0].scene.tensors()["radius"]) == pytest.approx(0.45)
-    wait_until(lambda: "/cell0/gaussians0" in client.scene.nodes)
+    wait_until(lambda: client.scene.has("/cell0/gaussians0"))
     gate.set()
     wait_until(lambda: not controls["Stop"].visible)
     assert [s.name for s in view.samples] == [f"plate, seed 7, {i}" for i in range(3)]
@@ -157,7 +157,7 @@ def test_modes_and_views_reach_the_display(desk: Desk) -> None:
     wait_until(lambda: len(client.scene.backgrounds) > 1)
     controls["Side by side"].use(value=False)
     assert len(view._session.display.cells()) == 1
-    wait_until(lambda: "/cell0/input" in client.scene.nodes)
+    wait_until(lambda: client.scene.has("/cell0/input"))
     controls["Look from"].use(value="back")
     assert client.camera.position[0] < 0
     controls["Look from"].use(value="front")

@@ -36,6 +36,7 @@ class Stage:
         self._frames: list[Any] = []
         # What makes other nodes necessary, and not only other Gaussians.
         self._nodes: tuple[object, ...] = ()
+        self._grid = 0
         # By cell and number in the cell.
         self._splats: dict[tuple[int, int], Any] = {}
         self._drawn: dict[tuple[int, int], tuple[Any, ...]] = {}
@@ -55,16 +56,19 @@ class Stage:
         if nodes == self._nodes:
             return
         self._nodes = nodes
+        # A node of an old name would keep its old place: the browser remembers it, and
+        # viser does not send what it takes for the default.
+        self._grid += 1
         with self._client.atomic():
             for frame in self._frames:
                 frame.remove()
             self._frames, self._splats, self._drawn = [], {}, {}
             for i, cell in enumerate(cells):
-                frame = self._client.scene.add_frame(f"/cell{i}", show_axes=False)
+                frame = self._client.scene.add_frame(self._name(i), show_axes=False)
                 self._frames.append(frame)
                 sphere = cell.samples[0].sphere
                 self._client.scene.add_label(
-                    f"/cell{i}/label",
+                    self._name(i, "label"),
                     cell.label,
                     position=(
                         sphere.center + torch.tensor([0, 0, -0.75]) * sphere.radius
@@ -76,7 +80,12 @@ class Stage:
                 given = cell.samples[0].given
                 # Among several scenes it would stand before the neighbours.
                 if show_input and given is not None and len(cells) == 1:
-                    self._add_input(f"/cell{i}/input", given)
+                    self._add_input(self._name(i, "input"), given)
+
+    def _name(self, *parts: int | str) -> str:
+        """Of a cell's node, or of one below it."""
+        cell, *below = map(str, parts)
+        return "/".join([f"/grid{self._grid}", f"cell{cell}", *below])
 
     def _add_input(self, name: str, given: Views) -> None:
         camera = given.cameras[0].to("cpu")
@@ -149,7 +158,7 @@ class Stage:
             handle.set_gaussians(*arrays)
             return
         self._splats[cell, number] = self._client.scene.add_gaussian_splats(
-            f"/cell{cell}/gaussians{number}", *arrays, visible=not self._exact
+            self._name(cell, f"gaussians{number}"), *arrays, visible=not self._exact
         )
 
     @property
