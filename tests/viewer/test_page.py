@@ -136,8 +136,9 @@ def test_sampling_from_an_uploaded_picture(visit: Visit, tmp_path: Path) -> None
         page = visit(viewer.address)
         upload = page.tab.locator("input[type=file]")
         # Bad pictures are told on the page, by their own names.
+        pictures = bad_pictures(tmp_path)
         for name in ("text.png", "white.png", "truncated.jpg"):
-            path, reason = bad_pictures(tmp_path)[name]
+            path, reason = pictures[name]
             upload.set_input_files(str(path))
             page.wait_for_text(f"{name} cannot be used")
             assert reason in page.tab.inner_text("body")
