@@ -66,16 +66,6 @@ class CO3DDataset(FrameDataset):
 
     format_name: ClassVar[str] = "CO3Dv2"
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: Split | None = None,
-        cache: bool = False,
-        depths: bool = True,
-    ) -> None:
-        self._entries: dict[str, dict[str, dict[str, Any]]] = {}
-        super().__init__(root, split, cache, depths)
-
     @classmethod
     def recognises(cls, path: Path) -> bool:
         """Whether the folder, or a folder in it, has frame annotations."""
@@ -89,6 +79,7 @@ class CO3DDataset(FrameDataset):
         return tuple(n for n in names if any(_read_split(f, n) for f in folders))
 
     def _find(self) -> Iterator[FoundScene]:
+        self._entries: dict[str, dict[str, dict[str, Any]]] = {}
         for folder in _categories(self.root):
             chosen = None
             if self._split is not None:

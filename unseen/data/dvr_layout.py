@@ -63,16 +63,6 @@ class DVRDataset(FrameDataset):
 
     format_name: ClassVar[str] = "cameras.npz"
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: Split | None = None,
-        cache: bool = False,
-        depths: bool = True,
-    ) -> None:
-        self._masks: dict[str, dict[str, Path]] = {}
-        super().__init__(root, split, cache, depths)
-
     @classmethod
     def recognises(cls, path: Path) -> bool:
         """Whether there is a cameras.npz in the folder or at most two below it."""
@@ -85,6 +75,7 @@ class DVRDataset(FrameDataset):
         return tuple(name for name in names if _lists(path, name))
 
     def _find(self) -> Iterator[FoundScene]:
+        self._masks: dict[str, dict[str, Path]] = {}
         for folder in self._folders():
             identity = "/".join(folder.relative_to(self.root).parts) or folder.name
             images = _pictures(folder / "image")

@@ -50,17 +50,6 @@ class PixelSplatDataset(FrameDataset):
 
     format_name: ClassVar[str] = "pixelSplat chunks"
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: Split | None = None,
-        cache: bool = False,
-        depths: bool = True,
-    ) -> None:
-        self._places: dict[str, tuple[Path, int]] = {}
-        self._chunks: dict[Path, list[dict[str, Any]]] = {}
-        super().__init__(root, split, cache, depths)
-
     def __getstate__(self) -> dict[str, Any]:
         # Worker processes open chunks of their own.
         return self.__dict__ | {"_chunks": {}}
@@ -85,6 +74,8 @@ class PixelSplatDataset(FrameDataset):
         return tuple(name for name in names if _chunks(path, name))
 
     def _find(self) -> Iterator[FoundScene]:
+        self._places: dict[str, tuple[Path, int]] = {}
+        self._chunks: dict[Path, list[dict[str, Any]]] = {}
         chunks = _chunks(self.root, self._split)
         for chunk in chunks:
             try:

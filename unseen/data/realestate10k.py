@@ -64,18 +64,6 @@ class RealEstate10KDataset(FrameDataset):
 
     format_name: ClassVar[str] = "RealEstate10K"
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: Split | None = None,
-        cache: bool = False,
-        depths: bool = True,
-    ) -> None:
-        self._media: dict[str, Path] = {}
-        self._suffixes: dict[str, dict[str, str]] = {}
-        self._video: tuple[Path, list[DecodedFrame]] | None = None
-        super().__init__(root, split, cache, depths)
-
     @classmethod
     def recognises(cls, path: Path) -> bool:
         """Whether the folder has a file of poses or a .mat with its frames."""
@@ -90,9 +78,11 @@ class RealEstate10KDataset(FrameDataset):
         return tuple(name for name in names if (path / name).is_dir())
 
     def _find(self) -> Iterator[FoundScene]:
+        self._suffixes: dict[str, dict[str, str]] = {}
+        self._video: tuple[Path, list[DecodedFrame]] | None = None
         base = self.root if self._split is None else self.root / self._split
         folders = [base, *list_folders(base)] if base.is_dir() else []
-        self._media = _find_media(folders)
+        self._media: dict[str, Path] = _find_media(folders)
         seen: set[str] = set()
         for clip, path, rows in self._find_rows(folders):
             if clip in seen:
