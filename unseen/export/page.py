@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
+import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unseen.data.cameras import MARGIN
+from unseen.export.splat_files import splat_records
 from unseen.export.template import definition_list, fill_template
+from unseen.scenes.gaussians import GaussianScene
 
 TEMPLATE = "assets/results_page.html"
+SPLAT_VIEW = "assets/splat_view.js"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +25,8 @@ class SamplePanel:
 
     `color` and `depth` (None where there is none) are MP4 files that are embedded;
     `links` (label to path, relative to the page) are files that lie beside the page;
-    `note` is one sentence or empty.
+    `note` is one sentence or empty; `splats` are drawn in 3D (None where there are
+    none).
     """
 
     name: str
@@ -28,13 +34,15 @@ class SamplePanel:
     depth: Path | None
     links: Mapping[str, str]
     note: str = ""
+    splats: GaussianScene | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
     """The contents of a results page; all texts are plain text.
 
-    `image` and `sheet` are PNG files that are embedded.
+    `image` and `sheet` are PNG files that are embedded. `fov` (full) and `elevation`
+    are those of the videos' cameras, in degrees.
     """
 
     title: str
@@ -44,13 +52,18 @@ class Page:
     samples: Sequence[SamplePanel]
     settings: Mapping[str, Any]
     command: str
+    fov: float = 40.0
+    elevation: float = 20.0
 
 
 def build_page(page: Page) -> str:
     """The HTML text, with pictures and videos embedded as base64.
 
-    The videos play in step; a slider (or dragging on a video) turns all of them.
+    The videos play in step; a slider (or dragging on a video) turns all of them. So
+    does it turn the splats, which WebGL2 draws, and another slider blends the image
+    and the samples' pictures.
     """
+    splat_view = importlib.resources.files("unseen").joinpath(SPLAT_VIEW)
     values = {
         "title": html.escape(page.title),
         "summary": html.escape(page.summary),
@@ -61,6 +74,10 @@ def build_page(page: Page) -> str:
             {name: _show(value) for name, value in page.settings.items()}
         ),
         "command": html.escape(page.command),
+        "fov": f"{page.fov:g}",
+        "elevation": f"{page.elevation:g}",
+        "margin": f"{MARGIN:g}",
+        "splat_view": splat_view.read_text(encoding="utf-8"),
     }
     return fill_template(TEMPLATE, values)
 
@@ -80,6 +97,13 @@ def _panel(sample: SamplePanel) -> str:
         )
         if path is not None
     )
+    if sample.splats is not None:
+        records = base64.b64encode(splat_records(sample.splats)).decode()
+        background = [round(x, 3) for x in sample.splats.background.tolist()]
+        videos += (
+            f'<canvas data-splats="{records}" data-background="{background}" '
+            f'aria-label="{name}, in 3D"></canvas>'
+        )
     links = "".join(
         f'<a href="{html.escape(target)}">{html.escape(label)}</a>'
         for label, target in sample.links.items()

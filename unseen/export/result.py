@@ -22,6 +22,7 @@ from unseen.export.result_folder import MARKER, PRODUCER, result_folder
 from unseen.export.splat_files import write_splat_ply
 from unseen.export.video import Frames, orbit_cameras, render_frames, write_video
 from unseen.files import write_errors
+from unseen.scenes.gaussians import GaussianScene
 from unseen.scenes.io import save_scene
 from unseen.scenes.scene import Scene
 
@@ -92,13 +93,13 @@ def write_results(
             provenance = {**origin.provenance, "sample": i}
             save_scene(scene, folder / name / "scene.safetensors", provenance)
             orbits.append(_write_videos(folder / name, scene, options, counter))
-            note = _write_geometry(folder / name, scene, options, counter)
-            panels.append(_panel(folder, name, i, note))
+            splats, note = _write_geometry(folder / name, scene, options, counter)
+            panels.append(_panel(folder, name, i, splats, note))
         sheet = draw_contact_sheet(image, orbits, origin.title)
         save_contact_sheet(sheet, folder / "contact_sheet.png")
         picture = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
         Image.fromarray(picture).save(folder / "input.png")
-        _write_page(folder, panels, origin)
+        _write_page(folder, panels, origin, options)
         _write_settings(folder, origin, options)
         counter.advance(1)
         written = sorted(p.relative_to(folder) for p in folder.rglob("*.*"))
@@ -132,22 +133,25 @@ def _write_videos(
 
 def _write_geometry(
     folder: Path, scene: Scene, options: ResultOptions, counter: _Counter
-) -> str:
-    """Mesh and splats; a note if the scene has none."""
+) -> tuple[GaussianScene | None, str]:
+    """Mesh and splats; the splats, or why the scene has none."""
     try:
         save_glb(scene, folder / "mesh.glb", options.mesh_resolution)
         counter.advance(1)
-        write_splat_ply(bake_splats(scene, options.splats), folder / "splats.ply")
+        splats = bake_splats(scene, options.splats)
+        write_splat_ply(splats, folder / "splats.ply")
         counter.advance(1)
     except UserError as error:
         # One empty scene must not cost the others; a full disk must stop all.
         if isinstance(error.__cause__, OSError):
             raise
-        return f"No mesh and no splats: {error}"
-    return ""
+        return None, f"No mesh and no splats: {error}"
+    return splats, ""
 
 
-def _panel(folder: Path, name: str, index: int, note: str) -> SamplePanel:
+def _panel(
+    folder: Path, name: str, index: int, splats: GaussianScene | None, note: str
+) -> SamplePanel:
     files = {
         "mesh": "mesh.glb",
         "splats": "splats.ply",
@@ -165,10 +169,16 @@ def _panel(folder: Path, name: str, index: int, note: str) -> SamplePanel:
             if (folder / name / file).exists()
         },
         note,
+        splats,
     )
 
 
-def _write_page(folder: Path, panels: Sequence[SamplePanel], origin: Origin) -> None:
+def _write_page(
+    folder: Path,
+    panels: Sequence[SamplePanel],
+    origin: Origin,
+    options: ResultOptions,
+) -> None:
     count = len(panels)
     summary = (
         f"{count} scenes that this image could belong to. They agree where the image "
@@ -184,6 +194,8 @@ def _write_page(folder: Path, panels: Sequence[SamplePanel], origin: Origin) -> 
         samples=panels,
         settings=origin.settings,
         command=origin.command,
+        fov=options.fov,
+        elevation=options.elevation,
     )
     (folder / "index.html").write_text(build_page(page), encoding="utf-8")
 

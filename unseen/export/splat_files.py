@@ -91,7 +91,13 @@ def _column_name(prefix: str, index: int) -> str:
 
 
 def write_splat(scene: GaussianScene, path: str | Path) -> None:
-    """Write one scene of Gaussians as a .splat file, whole or not at all.
+    """Write one scene of Gaussians as a .splat file, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(splat_records(scene))
+
+
+def splat_records(scene: GaussianScene) -> bytes:
+    """One scene of Gaussians as the contents of a .splat file.
 
     The format of antimatter15's viewer: per Gaussian 32 bytes, the position and the
     scales as floats, colour and opacity as bytes, the quaternion (w, x, y, z) as bytes
@@ -110,8 +116,7 @@ def write_splat(scene: GaussianScene, path: str | Path) -> None:
     records["color"] = to_bytes(color).numpy()
     unit = torch.nn.functional.normalize(scene.rotations, dim=-1)
     records["rotation"] = (unit * 128 + 128).round().clamp(0, 255).byte().numpy()
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(records.tobytes())
+    return records.tobytes()
 
 
 def read_splat_file(path: str | Path) -> GaussianScene:
