@@ -26,6 +26,7 @@ POSTERIOR = "posterior"
 ProtocolName = Literal[
     "single",
     "srn",
+    "srn-tenth",
     "srn-two",
     "nmr",
     "co3d-hydrants",
@@ -48,7 +49,7 @@ class Eval:
 
     With --out, a folder gets results.json, table.md and the page index.html. It grows
     scene by scene: the same command continues after an interruption. `unseen
-    eval-table` reads such folders.
+    eval table` reads such folders.
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional]

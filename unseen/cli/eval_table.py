@@ -15,8 +15,9 @@ class EvalTable:
     """Print the table of the field, from SRN to DFM: as published, and as measured.
 
     Published numbers of ShapeNet-SRN (cars and chairs, one input view) stand beside
-    those that `unseen eval --out` wrote, of weights that were imported and of models
-    that were trained. There is a dash where nothing was run.
+    those of models that were trained: the small presets as they were trained for this
+    package, and what `unseen eval --out` wrote, of imported weights too. There is a
+    dash where nothing was run.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]] = ()
@@ -31,6 +32,8 @@ class EvalTable:
             field_notes,
             field_tables,
             read_measured,
+            read_recorded,
+            recorded_note,
         )
         from unseen.files import atomic_file, check_place
 
@@ -38,7 +41,8 @@ class EvalTable:
             if self.out.exists():
                 raise UserError(f"{self.out} exists: choose another file with --out.")
             check_place(self.out)
-        tables, notes = field_tables(read_measured(self.folders)), field_notes()
+        measured = [*read_recorded(), *read_measured(self.folders)]
+        tables, notes = field_tables(measured), [recorded_note(), *field_notes()]
         for table in tables:
             print_table(table)
         for note in notes:

@@ -38,6 +38,9 @@ def parse(arguments: list[str]) -> Any:
     # The settings of a preset depend on its name, so `train` parses in two passes.
     if arguments[:1] == ["train"]:
         return parse_train(arguments[1:])
+    # A table of evaluations reads best as a part of `eval`.
+    if arguments[:2] == ["eval", "table"]:
+        arguments = ["eval-table", *arguments[2:]]
     return tyro.cli(
         Command,  # type: ignore[arg-type]
         args=arguments,

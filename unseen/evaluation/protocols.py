@@ -112,8 +112,8 @@ def _others(count: int, given: list[int]) -> list[int]:
     return [view for view in range(count) if view not in given]
 
 
-def _given(*views: int) -> Rule:
-    """These views are given, all others are asked for."""
+def _given(*views: int, step: int = 1) -> Rule:
+    """These views are given, every `step`-th of the others is asked for."""
 
     def rule(dataset: PosedDataset, index: int) -> Choice | Unsuitable:
         count = dataset.num_views(index)
@@ -123,7 +123,7 @@ def _given(*views: int) -> Rule:
             )
         if count == len(views):
             return Unsuitable("has no view that is not given")
-        return Choice(list(views), _others(count, list(views)))
+        return Choice(list(views), _others(count, list(views))[step // 2 :: step])
 
     return rule
 
@@ -223,6 +223,12 @@ PROTOCOLS: dict[str, Callable[[ProtocolSettings], Protocol]] = {
         "View 64 of the spiral of test views is given, all others are compared.",
         "Sitzmann et al. 2019; view and exclusion of the given view as in pixelNeRF",
         _given(INPUT_VIEW),
+    ),
+    "srn-tenth": lambda s: Protocol(
+        "srn-tenth",
+        "View 64 of the spiral of test views is given, every tenth other is compared.",
+        "unseen: srn for methods that sample each view, and a tenth of its time",
+        _given(INPUT_VIEW, step=10),
     ),
     "srn-two": lambda s: Protocol(
         "srn-two",

@@ -86,7 +86,7 @@ FIELD: tuple[FieldRow, ...] = (
     ),
     FieldRow(
         "3DiM",
-        "3DiM",
+        "ThreeDiM",
         "Watson et al. 2022",
         Published(21.01, 0.57, fid=8.99),
         Published(17.05, 0.53, fid=6.57),
