@@ -45,15 +45,17 @@ class Benchmark:
     frame: int = 128
     """Side of the rendered frames in pixels."""
 
-    def run(self) -> None:
+    def run(self) -> dict[str, float]:
+        """Print the table; how many times faster each path is than its slow twin."""
         keep_freed_memory()
         torch.set_num_threads(self.threads)
         method = unseen.load(self.model).method
         assert isinstance(method, DFM)
         with torch.no_grad():
-            self._report(method)
+            return self._report(method)
 
-    def _report(self, method: DFM) -> None:
+    def _report(self, method: DFM) -> dict[str, float]:
+        ratios: dict[str, float] = {}
         flops_rate, bytes_rate = _machine()
         table = Table(title=f"{self.model}, {self.threads} threads, {SCENES} scenes")
         for column in ("what", "seconds", "floor", "of floor", "slow twin", "ratio"):
@@ -62,6 +64,7 @@ class Benchmark:
         def add(what: str, seconds: float, floor: float, twin: float) -> None:
             cells = [f"{seconds:.4f}", f"{floor:.4f}", f"{seconds / floor:.1f}x"]
             table.add_row(what, *cells, f"{twin:.4f}", f"{twin / seconds:.1f}x")
+            ratios[what.partition(" (")[0]] = twin / seconds
 
         side = method.config.image_size
         size = (side, side)
@@ -100,6 +103,7 @@ class Benchmark:
             f"Machine: {flops_rate / 1e9:.0f} GFLOP/s, {bytes_rate / 1e9:.1f} GB/s. "
             f"Peak memory: {peak:.2f} GiB."
         )
+        return ratios
 
     def _add_frame(
         self,
