@@ -15,7 +15,7 @@ from unseen.data.cameras import object_camera, turn_around
 from unseen.data.image_input import load_object_image
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.check import check_targets, check_views
+from unseen.geometry.check import check_cameras, check_targets, check_views
 from unseen.geometry.views import Views
 from unseen.methods.method import (
     Method,
@@ -70,7 +70,7 @@ class Model:
 
     def sample_scenes(
         self,
-        image: str | Path,
+        image: str | Path | None,
         num: int | None = None,
         seed: int = 0,
         steps: int | None = None,
@@ -82,7 +82,8 @@ class Model:
     ) -> list[Scene]:
         """Sample `num` 3D scenes that a picture of an object could belong to.
 
-        By default four, or one of a deterministic method; see `complete`.
+        By default four, or one of a deterministic method; see `complete`. Without a
+        picture (None), a model of objects themselves samples whatever it knows.
 
         The object ends up in the unit sphere at the world's origin, z up, with the
         camera at azimuth 0. `fov` (full field of view) and `elevation` (how far the
@@ -95,8 +96,10 @@ class Model:
                 asked for.
         """
         views = self.context(image, fov, elevation)
+        # Where scenes of no picture are seen from, should the method ask.
+        cameras = object_camera(fov, elevation) if image is None else None
         return self.complete(
-            views, num, seed, steps, guidance, progress, on_step=on_step
+            views, num, seed, steps, guidance, progress, cameras, on_step
         )
 
     def sample_views(
@@ -123,10 +126,15 @@ class Model:
         return self.generate(context, cameras, num, seed, steps, guidance, progress)
 
     def context(
-        self, image: str | Path, fov: float = 40.0, elevation: float = 20.0
+        self, image: str | Path | None, fov: float = 40.0, elevation: float = 20.0
     ) -> Views:
-        """The picture of an object as the input view (view,); see `sample_scenes`."""
+        """The picture of an object as the input view (view,); see `sample_scenes`.
+
+        Without a picture there are no views: (0,).
+        """
         size = (self.image_size, self.image_size)
+        if image is None:
+            return Views(torch.empty(0, 3, *size), object_camera(fov, elevation)[:0])
         loaded = load_object_image(image, self.image_size)
         camera = object_camera(fov, elevation)
         return Views(loaded.image[None], camera, loaded.mask[None].reshape(1, *size))
@@ -144,7 +152,7 @@ class Model:
     ) -> list[Scene]:
         """Sample `num` scenes that agree with posed images (view,).
 
-        The images have the model's `image_size`. By default there are four scenes; a
+        There may be none of them, (0,), where the model can do without. The images have the model's `image_size`. By default there are four scenes; a
         deterministic method makes one, and a `SampleWarning` says so where more are
         asked for. `steps` are denoising steps, or steps of fitting codes. `cameras`
         (view,) are where the scenes are going to be seen: models that do not complete
@@ -248,7 +256,21 @@ class Model:
                 f"images of shape {tuple(context.images.shape)} do not fit this model: "
                 f"give (view, {', '.join(map(str, self._image_shape))})."
             )
-        check_views(context, self.method.max_context)
+        name, most = type(self.method).__name__, self.method.max_context
+        if len(context) == 0:
+            if self.method.min_context > 0:
+                raise UserError(
+                    f"{name} makes scenes of images, and there is none: give a picture "
+                    "of an object."
+                )
+            if cameras is not None:
+                check_cameras(cameras, "target camera")
+            return
+        if most == 0:
+            raise UserError(
+                f"{name} samples scenes of its own and takes no image: leave it out."
+            )
+        check_views(context, most)
         if cameras is not None:
             check_targets(cameras, context.cameras)
 

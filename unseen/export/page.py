@@ -34,12 +34,12 @@ class SamplePanel:
 class Page:
     """The contents of a results page; all texts are plain text.
 
-    `image` and `sheet` are PNG files that are embedded.
+    `image` (None where there is none) and `sheet` are PNG files that are embedded.
     """
 
     title: str
     summary: str
-    image: Path
+    image: Path | None
     sheet: Path
     samples: Sequence[SamplePanel]
     settings: Mapping[str, Any]
@@ -54,7 +54,9 @@ def build_page(page: Page) -> str:
     values = {
         "title": html.escape(page.title),
         "summary": html.escape(page.summary),
-        "input": _embed(page.image, "image/png"),
+        "input": ""
+        if page.image is None
+        else f'<img src="{_embed(page.image, "image/png")}" alt="The input image">',
         "sheet": _embed(page.sheet, "image/png"),
         "samples": "\n".join(_panel(sample) for sample in page.samples),
         "settings": definition_list(
