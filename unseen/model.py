@@ -152,11 +152,12 @@ class Model:
     ) -> list[Scene]:
         """Sample `num` scenes that agree with posed images (view,).
 
-        There may be none of them, (0,), where the model can do without. The images have the model's `image_size`. By default there are four scenes; a
-        deterministic method makes one, and a `SampleWarning` says so where more are
-        asked for. `steps` are denoising steps, or steps of fitting codes. `cameras`
-        (view,) are where the scenes are going to be seen: models that do not complete
-        objects need them. Scenes live where the model does.
+        There may be none of them, (0,), where the model can do without. The images have
+        the model's `image_size`. By default there are four scenes; a deterministic
+        method makes one, and a `SampleWarning` says so where more are asked for.
+        `steps` are denoising steps, or steps of fitting codes. `cameras` (view,) are
+        where the scenes are going to be seen: models that do not complete objects need
+        them. Scenes live where the model does.
 
         Raises:
             UserError: the images have another size, or are not posed as they should

@@ -64,9 +64,9 @@ def draw_contact_sheet(
 ) -> Image.Image:
     """The input beside every sample's views and depth, and the samples' spread.
 
-    Without an input (None) its place is empty. One row per sample; the last row (if there are several samples) is the per-pixel
-    standard deviation over the samples, black where all agree. There are no columns
-    of depth where no sample has depth.
+    Without an input (None) its place is empty. One row per sample; the last row (if
+    there are several samples) is the per-pixel standard deviation over the samples,
+    black where all agree. There are no columns of depth where no sample has depth.
     """
     with_depth = any(orbit.depth is not None for orbit in orbits)
     columns = choose_columns(len(orbits[0].color), with_depth)

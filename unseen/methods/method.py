@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unseen.errors import UserError
@@ -87,7 +87,17 @@ class SampleOptions:
     guidance: float | None = None
     """Classifier-free guidance scale; 1 is none."""
 
+    noise_level: float | None = None
+    """How much noise, from 0 to 1, the given image gets before it is denoised."""
+
+    hidden: Bool[Tensor, "height width"] | None = None
+    """Pixels of the given image that are unknown, and sampled."""
+
     def __post_init__(self) -> None:
+        if self.noise_level is not None and not 0 <= self.noise_level <= 1:
+            raise UserError(
+                f"the noise level must lie in 0 to 1, not {self.noise_level}."
+            )
         if self.num_steps is not None and self.num_steps < 1:
             raise UserError(f"ask for at least one step, not {self.num_steps}.")
         if self.guidance is not None and not 0 <= self.guidance < math.inf:
@@ -100,12 +110,15 @@ class SampleOptions:
         words = {
             "num_steps": "takes no steps, so their number cannot be chosen",
             "guidance": "has no classifier-free guidance",
+            "noise_level": "adds no noise to the image that is given",
+            "hidden": "cannot sample parts of the image that is given",
         }
+        flags = {"num_steps": "--steps", "noise_level": "--noise-level"}
         for name, value in vars(self).items():
             if value is not None and name not in method.sample_options:
                 raise UserError(
                     f"{type(method).__name__} {words[name]}: leave out "
-                    f"{'--steps' if name == 'num_steps' else '--guidance'}."
+                    f"{flags.get(name, f'--{name}')}."
                 )
 
 
