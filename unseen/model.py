@@ -1,3 +1,4 @@
+# length: all that one does with a model, in one class.
 """A trained model, as people use it: pictures in, scenes (or views) out."""
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from unseen.data.cameras import object_camera, turn_around
-from unseen.data.image_input import load_object_image
+from unseen.data.image_input import load_hidden_part, load_object_image
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.check import check_cameras, check_targets, check_views
 from unseen.geometry.views import Views
 from unseen.methods.method import (
     Method,
@@ -25,6 +27,7 @@ from unseen.methods.method import (
     ViewKeeper,
     ViewMethod,
     add_view,
+    check_input,
 )
 from unseen.scenes.scene import Scene
 
@@ -79,11 +82,15 @@ class Model:
         elevation: float = 20.0,
         progress: Callable[[int, int], None] | None = None,
         on_step: Callable[[StepReport], None] | None = None,
+        noise_level: float | None = None,
+        hidden: str | Path | None = None,
     ) -> list[Scene]:
         """Sample `num` 3D scenes that a picture of an object could belong to.
 
         By default four, or one of a deterministic method; see `complete`. Without a
         picture (None), a model of objects themselves samples whatever it knows.
+        `hidden` is a second picture of the same shape, white where the first one is
+        unknown and shall be sampled.
 
         The object ends up in the unit sphere at the world's origin, z up, with the
         camera at azimuth 0. `fov` (full field of view) and `elevation` (how far the
@@ -96,10 +103,24 @@ class Model:
                 asked for.
         """
         views = self.context(image, fov, elevation)
+        part = None
+        if hidden is not None:
+            if image is None:
+                raise UserError(f"{hidden} hides a part of no image: name the image.")
+            part = load_hidden_part(image, hidden, self.image_size)
         # Where scenes of no picture are seen from, should the method ask.
         cameras = object_camera(fov, elevation) if image is None else None
         return self.complete(
-            views, num, seed, steps, guidance, progress, cameras, on_step
+            views,
+            num,
+            seed,
+            steps,
+            guidance,
+            progress,
+            cameras,
+            on_step,
+            noise_level,
+            part,
         )
 
     def sample_views(
@@ -149,6 +170,8 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
         cameras: Cameras | None = None,
         on_step: Callable[[StepReport], None] | None = None,
+        noise_level: float | None = None,
+        hidden: Bool[Tensor, "height width"] | None = None,
     ) -> list[Scene]:
         """Sample `num` scenes that agree with posed images (view,).
 
@@ -157,7 +180,8 @@ class Model:
         method makes one, and a `SampleWarning` says so where more are asked for.
         `steps` are denoising steps, or steps of fitting codes. `cameras` (view,) are
         where the scenes are going to be seen: models that do not complete objects need
-        them. Scenes live where the model does.
+        them. `noise_level` (0 to 1) and `hidden` are for diffusion models of images
+        of scenes: see `SampleOptions`. Scenes live where the model does.
 
         Raises:
             UserError: the images have another size, or are not posed as they should
@@ -171,9 +195,9 @@ class Model:
                 "that samples scenes, such as DFM."
             )
         num = self._number(num)
-        options = SampleOptions(steps, guidance)
+        options = SampleOptions(steps, guidance, noise_level, hidden)
         options.check(method)
-        self._check(context, cameras)
+        check_input(method, self.image_size, context, cameras)
         if cameras is not None:
             cameras = cameras.to(self._device)
         context = dataclasses.replace(context, depths=None).to(self._device)
@@ -219,7 +243,7 @@ class Model:
             )
         num, options = self._number(num), SampleOptions(steps, guidance)
         options.check(method)
-        self._check(context, cameras)
+        check_input(method, self.image_size, context, cameras)
         context, cameras = context.to(self._device), cameras.to(self._device)
         count, views, samples = method.scenes_at_once, len(cameras), []
         total = math.ceil(num / count) * views
@@ -249,35 +273,6 @@ class Model:
     def makes_scenes(self) -> bool:
         """Whether it samples scenes (`sample_scenes`), or views (`sample_views`)."""
         return isinstance(self.method, SceneMethod)
-
-    def _check(self, context: Views, cameras: Cameras | None) -> None:
-        """Refuse posed input that does not fit."""
-        if len(context.shape) != 1 or context.images.shape[1:] != self._image_shape:
-            raise UserError(
-                f"images of shape {tuple(context.images.shape)} do not fit this model: "
-                f"give (view, {', '.join(map(str, self._image_shape))})."
-            )
-        name, most = type(self.method).__name__, self.method.max_context
-        if len(context) == 0:
-            if self.method.min_context > 0:
-                raise UserError(
-                    f"{name} makes scenes of images, and there is none: give a picture "
-                    "of an object."
-                )
-            if cameras is not None:
-                check_cameras(cameras, "target camera")
-            return
-        if most == 0:
-            raise UserError(
-                f"{name} samples scenes of its own and takes no image: leave it out."
-            )
-        check_views(context, most)
-        if cameras is not None:
-            check_targets(cameras, context.cameras)
-
-    @property
-    def _image_shape(self) -> tuple[int, int, int]:
-        return (3, self.image_size, self.image_size)
 
     def _number(self, num: int | None) -> int:
         """How many scenes are to be sampled where `num` are asked for."""

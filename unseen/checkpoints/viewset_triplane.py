@@ -2,7 +2,7 @@
 
 Source: https://github.com/szymanowiczs/viewset-diffusion (no licence; nothing of it is
 contained here), trained with `+arch=triplane` and one of its baselines
-`renderdiffusion` and `renderdiffusion_pp`. A file holds `{'diffuser', 'optimizer', ..}`;
+`renderdiffusion` and `renderdiffusion_pp`. A file holds {'diffuser', 'optimizer', ...};
 under 'diffuser' are the averaged weights with the prefix of the diffusion wrapper, and
 the wrapper's schedule. What is not in the file, `read_renderdiffusion` is told.
 """

@@ -59,6 +59,12 @@ class Sample:
     guidance: float | None = None
     """Strength of classifier-free guidance, 1 for none; by default the model's own.
     Only diffusion models have it."""
+    noise_level: float | None = None
+    """How much noise, from 0 to 1, RenderDiffusion adds to the image before it denoises
+    it: little keeps the image, much replaces it by what the model knows."""
+    hidden: Path | None = None
+    """Picture of the same shape as the image, white where the image is unknown and
+    shall be sampled; for RenderDiffusion."""
     fov: float = 40.0
     """Full field of view, in degrees, that the image was taken with, or, without an
     image, that scenes are shown with."""
@@ -98,6 +104,11 @@ class Sample:
                         f"{self.model} samples views of an object in an image: name a "
                         "picture of an object."
                     )
+                if self.noise_level is not None or self.hidden is not None:
+                    raise UserError(
+                        f"{self.model} samples views, of whole images: leave out "
+                        "--noise-level and --hidden."
+                    )
                 written = write_views(self, model, shown, out, progress)
             elif self.views is not None:
                 raise UserError(
@@ -129,6 +140,8 @@ class Sample:
             fov=self.fov,
             elevation=self.elevation,
             progress=Bar(progress, "Sampling scenes").report,
+            noise_level=self.noise_level,
+            hidden=self.hidden,
         )
         noun = "scene" if len(scenes) == 1 else "scenes"
         given = self._stem if self.image is None else self.image.name
@@ -161,6 +174,7 @@ class Sample:
             "seed": (0, 2**62),
             "steps": (1, 10_000),
             "guidance": (0, 100),
+            "noise_level": (0, 1),
             "fov": (1, 150),
             "elevation": (-89, 89),
             "size": (16, 2048),
@@ -172,17 +186,23 @@ class Sample:
             if value is not None and not (
                 math.isfinite(value) and low <= value <= high
             ):
-                raise UserError(f"--{name} must lie in {low} to {high}, not {value}.")
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} must lie in {low} to {high}, not {value}.")
 
     def origin(self, out: Path, title: str, settings: dict[str, Any]) -> Origin:
         """Where results come from; `settings` belong to the kind of model."""
         import unseen
         from unseen.export.result import Origin
 
-        given, image = {}, {}
-        if self.image is not None:
-            digest = hashlib.sha256(self.image.read_bytes()).hexdigest()
-            given, image = {"image_sha256": digest}, {"image": str(self.image)}
+        files = {"image": self.image, "hidden": self.hidden}
+        named = {name: path for name, path in files.items() if path is not None}
+        image = {name: str(path) for name, path in named.items()}
+        given: dict[str, Any] = {
+            f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in named.items()
+        }
+        if self.noise_level is not None:
+            given["noise_level"] = self.noise_level
         determining = {
             "model": self.model,
             **given,
@@ -210,7 +230,7 @@ class Sample:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in ("image", "out", "overwrite") and value is not None:
-                words += [f"--{field.name}", str(value)]
+                words += [f"--{field.name.replace('_', '-')}", str(value)]
         return shlex.join([*words, "--out", str(out)])
 
 

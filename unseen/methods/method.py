@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.check import check_cameras, check_targets, check_views
 from unseen.geometry.views import Example, Views
 from unseen.scenes.scene import Scene
 
@@ -195,6 +196,40 @@ class ViewKeeper(abc.ABC):
     @abc.abstractmethod
     def write(self, name: str, images: Float[Tensor, "batch 3 height width"]) -> None:
         """Keep images."""
+
+
+def check_input(
+    method: Method, image_size: int, context: Views, cameras: Cameras | None = None
+) -> None:
+    """Refuse posed images (view,) and target cameras that a method cannot take.
+
+    Raises:
+        UserError: images have another size; there are too many, or none where some
+            are needed; or they and the cameras are not posed as they should be (see
+            `check_views`, `check_targets`).
+    """
+    shape = (3, image_size, image_size)
+    if len(context.shape) != 1 or context.images.shape[1:] != shape:
+        raise UserError(
+            f"images of shape {tuple(context.images.shape)} do not fit this model: "
+            f"give (view, {', '.join(map(str, shape))})."
+        )
+    name = type(method).__name__
+    if len(context) > 0 and method.max_context == 0:
+        raise UserError(
+            f"{name} samples scenes of its own and takes no image: leave it out."
+        )
+    if len(context) > 0:
+        check_views(context, method.max_context)
+        if cameras is not None:
+            check_targets(cameras, context.cameras)
+    elif method.min_context > 0:
+        raise UserError(
+            f"{name} makes scenes of images, and there is none: give a picture of an "
+            "object."
+        )
+    elif cameras is not None:
+        check_cameras(cameras, "target camera")
 
 
 def add_view(
