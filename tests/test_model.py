@@ -221,6 +221,41 @@ def test_what_a_method_does_not_have_is_refused() -> None:
         model.complete(views_around(2))
 
 
+class Dreamer(Painter):
+    """Paints skies of nothing at all, in colours of their seeds."""
+
+    stochastic: ClassVar = True
+    min_context: ClassVar = 0
+    max_context: ClassVar = 0
+
+    def sample_scene(self, context, seeds, cameras=None, options=None, on_step=None):
+        assert context.images.shape[2:] == (3, 16, 16)
+        super().sample_scene(context, seeds, cameras, options, on_step)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return SkyScene(torch.stack([torch.rand(3, generator=g) for g in generators]))
+
+
+def test_scenes_of_no_image() -> None:
+    dreamer = Dreamer()
+    scenes = Model(dreamer).sample_scenes(None, num=4, seed=2, elevation=30.0)
+    assert dreamer.batches == [(1, 0)] * 4 and len(scenes) == 4
+    again = Model(dreamer).sample_scenes(None, num=2, seed=2)
+    for scene, same in zip(scenes, again, strict=False):
+        assert torch.equal(scene.tensors()["tint"], same.tensors()["tint"])
+    # They are told where they are going to be seen.
+    handed = dreamer.cameras[0]
+    assert handed is not None and handed.shape == (1, 1)
+    center = handed.centers[0, 0]
+    assert float(center[2] / center.norm()) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_images_where_none_are_taken_and_none_where_some_are(picture: Path) -> None:
+    with pytest.raises(UserError, match=r"Dreamer .* takes no image: leave it out"):
+        Model(Dreamer()).sample_scenes(picture)
+    with pytest.raises(UserError, match=r"Painter makes scenes of images.*give a pict"):
+        Model(Painter()).sample_scenes(None)
+
+
 def test_views_and_targets_are_checked_and_handed_on() -> None:
     painter = Painter()
     views, cameras = views_around(1), views_around(3).cameras

@@ -1,3 +1,4 @@
+# length: all that one does with a model, in one class.
 """A trained model, as people use it: pictures in, scenes (or views) out."""
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from unseen.data.cameras import object_camera, turn_around
-from unseen.data.image_input import load_object_image
+from unseen.data.image_input import load_hidden_part, load_object_image
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.check import check_targets, check_views
 from unseen.geometry.views import Views
 from unseen.methods.method import (
     Method,
@@ -25,6 +27,7 @@ from unseen.methods.method import (
     ViewKeeper,
     ViewMethod,
     add_view,
+    check_input,
 )
 from unseen.scenes.scene import Scene
 
@@ -70,7 +73,7 @@ class Model:
 
     def sample_scenes(
         self,
-        image: str | Path,
+        image: str | Path | None,
         num: int | None = None,
         seed: int = 0,
         steps: int | None = None,
@@ -79,10 +82,15 @@ class Model:
         elevation: float = 20.0,
         progress: Callable[[int, int], None] | None = None,
         on_step: Callable[[StepReport], None] | None = None,
+        noise_level: float | None = None,
+        hidden: str | Path | None = None,
     ) -> list[Scene]:
         """Sample `num` 3D scenes that a picture of an object could belong to.
 
-        By default four, or one of a deterministic method; see `complete`.
+        By default four, or one of a deterministic method; see `complete`. Without a
+        picture (None), a model of objects themselves samples whatever it knows.
+        `hidden` is a second picture of the same shape, white where the first one is
+        unknown and shall be sampled.
 
         The object ends up in the unit sphere at the world's origin, z up, with the
         camera at azimuth 0. `fov` (full field of view) and `elevation` (how far the
@@ -95,8 +103,24 @@ class Model:
                 asked for.
         """
         views = self.context(image, fov, elevation)
+        part = None
+        if hidden is not None:
+            if image is None:
+                raise UserError(f"{hidden} hides a part of no image: name the image.")
+            part = load_hidden_part(image, hidden, self.image_size)
+        # Where scenes of no picture are seen from, should the method ask.
+        cameras = object_camera(fov, elevation) if image is None else None
         return self.complete(
-            views, num, seed, steps, guidance, progress, on_step=on_step
+            views,
+            num,
+            seed,
+            steps,
+            guidance,
+            progress,
+            cameras,
+            on_step,
+            noise_level,
+            part,
         )
 
     def sample_views(
@@ -123,10 +147,15 @@ class Model:
         return self.generate(context, cameras, num, seed, steps, guidance, progress)
 
     def context(
-        self, image: str | Path, fov: float = 40.0, elevation: float = 20.0
+        self, image: str | Path | None, fov: float = 40.0, elevation: float = 20.0
     ) -> Views:
-        """The picture of an object as the input view (view,); see `sample_scenes`."""
+        """The picture of an object as the input view (view,); see `sample_scenes`.
+
+        Without a picture there are no views: (0,).
+        """
         size = (self.image_size, self.image_size)
+        if image is None:
+            return Views(torch.empty(0, 3, *size), object_camera(fov, elevation)[:0])
         loaded = load_object_image(image, self.image_size)
         camera = object_camera(fov, elevation)
         return Views(loaded.image[None], camera, loaded.mask[None].reshape(1, *size))
@@ -141,14 +170,18 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
         cameras: Cameras | None = None,
         on_step: Callable[[StepReport], None] | None = None,
+        noise_level: float | None = None,
+        hidden: Bool[Tensor, "height width"] | None = None,
     ) -> list[Scene]:
         """Sample `num` scenes that agree with posed images (view,).
 
-        The images have the model's `image_size`. By default there are four scenes; a
-        deterministic method makes one, and a `SampleWarning` says so where more are
-        asked for. `steps` are denoising steps, or steps of fitting codes. `cameras`
-        (view,) are where the scenes are going to be seen: models that do not complete
-        objects need them. Scenes live where the model does.
+        There may be none of them, (0,), where the model can do without. The images have
+        the model's `image_size`. By default there are four scenes; a deterministic
+        method makes one, and a `SampleWarning` says so where more are asked for.
+        `steps` are denoising steps, or steps of fitting codes. `cameras` (view,) are
+        where the scenes are going to be seen: models that do not complete objects need
+        them. `noise_level` (0 to 1) and `hidden` are for diffusion models of images
+        of scenes: see `SampleOptions`. Scenes live where the model does.
 
         Raises:
             UserError: the images have another size, or are not posed as they should
@@ -162,9 +195,9 @@ class Model:
                 "that samples scenes, such as DFM."
             )
         num = self._number(num)
-        options = SampleOptions(steps, guidance)
+        options = SampleOptions(steps, guidance, noise_level, hidden)
         options.check(method)
-        self._check(context, cameras)
+        check_input(method, self.image_size, context, cameras)
         if cameras is not None:
             cameras = cameras.to(self._device)
         context = dataclasses.replace(context, depths=None).to(self._device)
@@ -210,7 +243,7 @@ class Model:
             )
         num, options = self._number(num), SampleOptions(steps, guidance)
         options.check(method)
-        self._check(context, cameras)
+        check_input(method, self.image_size, context, cameras)
         context, cameras = context.to(self._device), cameras.to(self._device)
         count, views, samples = method.scenes_at_once, len(cameras), []
         total = math.ceil(num / count) * views
@@ -240,21 +273,6 @@ class Model:
     def makes_scenes(self) -> bool:
         """Whether it samples scenes (`sample_scenes`), or views (`sample_views`)."""
         return isinstance(self.method, SceneMethod)
-
-    def _check(self, context: Views, cameras: Cameras | None) -> None:
-        """Refuse posed input that does not fit."""
-        if len(context.shape) != 1 or context.images.shape[1:] != self._image_shape:
-            raise UserError(
-                f"images of shape {tuple(context.images.shape)} do not fit this model: "
-                f"give (view, {', '.join(map(str, self._image_shape))})."
-            )
-        check_views(context, self.method.max_context)
-        if cameras is not None:
-            check_targets(cameras, context.cameras)
-
-    @property
-    def _image_shape(self) -> tuple[int, int, int]:
-        return (3, self.image_size, self.image_size)
 
     def _number(self, num: int | None) -> int:
         """How many scenes are to be sampled where `num` are asked for."""

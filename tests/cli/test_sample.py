@@ -91,6 +91,8 @@ def test_sample(model, monkeypatch, capsys, tmp_path: Path):
         "guidance": 2.5,
         "fov": 35.0,
         "elevation": 10.0,
+        "noise_level": None,
+        "hidden": None,
     }
     out = Path("unseen-my plate")
     lines = capsys.readouterr().out.splitlines()

@@ -19,6 +19,7 @@ from unseen.methods.enr import ENRConfig
 from unseen.methods.lfn import LFNConfig
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
+from unseen.methods.renderdiffusion import RenderDiffusionConfig
 from unseen.methods.srn import SRNConfig
 from unseen.methods.threedim import ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRFConfig
@@ -55,6 +56,8 @@ def affordable(config: Any) -> Any:
         return dataclasses.replace(
             config, network=network, image_size=16, sampling=sampling
         )
+    if isinstance(config, RenderDiffusionConfig):
+        return affordable_triplane(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -105,6 +108,21 @@ def affordable_aligned(
         features=16,
     )
     return dataclasses.replace(config, encoder=encoder, image_size=32)
+
+
+def affordable_triplane(config: RenderDiffusionConfig) -> RenderDiffusionConfig:
+    """A thin U-Net, few samples along rays, few steps."""
+    network = dataclasses.replace(
+        config.network, channels=8, plane_channels=8, heads=2, head_size=4, num_groups=4
+    )
+    return dataclasses.replace(
+        config,
+        network=network,
+        decoder=dataclasses.replace(config.decoder, features=8, width=8),
+        rays=dataclasses.replace(config.rays, num_uniform=8, num_importance=4),
+        image_size=16,
+        sampling=dataclasses.replace(config.sampling, num_steps=4, noise_level=0.5),
+    )
 
 
 def affordable_auto_decoder(config: SRNConfig | LFNConfig) -> SRNConfig | LFNConfig:

@@ -65,6 +65,12 @@ def _read_3dim(path: Path) -> Method:
     return read_3dim(path)
 
 
+def _read_renderdiffusion(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.viewset_triplane import read_renderdiffusion
+
+    return read_renderdiffusion(path, **options)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -87,6 +93,9 @@ IMPORTERS: Mapping[str, Importer] = {
     "visionnerf": Importer("VisionNeRF", _read_visionnerf),
     "enr": Importer("ENR", _read_enr),
     "3dim": Importer("ThreeDiM", _read_3dim),
+    "renderdiffusion": Importer(
+        "RenderDiffusion", _read_renderdiffusion, ("release", "image_size")
+    ),
 }
 
 

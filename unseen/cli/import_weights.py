@@ -35,7 +35,7 @@ class Import:
     systems whose files do not tell."""
     release: str | None = None
     """Which of several releases the file is, for systems whose files do not tell:
-    srn or nmr for pixelnerf."""
+    srn or nmr for pixelnerf, cars or co3d for renderdiffusion."""
     extent: float | None = None
     """Half the width of the training objects, in the data's units, for codenerf: 0.5
     for the cars of ShapeNet-SRN, 0.75 for its chairs."""

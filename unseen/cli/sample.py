@@ -44,8 +44,8 @@ class Sample:
     the next view when the same command is run again.
     """
 
-    image: tyro.conf.Positional[Path]
-    """Picture of an object."""
+    image: tyro.conf.Positional[Path | None] = None
+    """Picture of an object; left out for models that sample objects by themselves."""
     model: str = MODEL
     """Name of a bundled model, or a model's folder."""
     num: int | None = None
@@ -59,12 +59,19 @@ class Sample:
     guidance: float | None = None
     """Strength of classifier-free guidance, 1 for none; by default the model's own.
     Only diffusion models have it."""
+    noise_level: float | None = None
+    """How much noise, from 0 to 1, RenderDiffusion adds to the image before it denoises
+    it: little keeps the image, much replaces it by what the model knows."""
+    hidden: Path | None = None
+    """Picture of the same shape as the image, white where the image is unknown and
+    shall be sampled; for RenderDiffusion."""
     fov: float = 40.0
-    """Full field of view, in degrees, that the image was taken with."""
+    """Full field of view, in degrees, that the image was taken with, or, without an
+    image, that scenes are shown with."""
     elevation: float = 20.0
-    """Degrees by which the camera looked down on the object."""
+    """Degrees by which the camera looked, or looks, down on the object."""
     out: Path | None = None
-    """Folder to write; by default `unseen-` and the image's name."""
+    """Folder to write; by default `unseen-` and the image's or the model's name."""
     overwrite: bool = False
     """Replace the results of an earlier run."""
     size: int = 128
@@ -84,12 +91,24 @@ class Sample:
         from unseen.data.image_input import load_object_image
         from unseen.export.result_folder import check_out
 
-        out = Path(f"unseen-{self.image.stem}") if self.out is None else self.out
+        out = Path(f"unseen-{self._stem}") if self.out is None else self.out
         check_out(out, self.overwrite)
         with progress_bars() as progress, _one_line_warnings(progress):
-            shown = load_object_image(self.image, INPUT_SIZE).image
+            shown = None
+            if self.image is not None:
+                shown = load_object_image(self.image, INPUT_SIZE).image
             model = unseen.load(self.model)
             if not model.makes_scenes:
+                if shown is None:
+                    raise UserError(
+                        f"{self.model} samples views of an object in an image: name a "
+                        "picture of an object."
+                    )
+                if self.noise_level is not None or self.hidden is not None:
+                    raise UserError(
+                        f"{self.model} samples views, of whole images: leave out "
+                        "--noise-level and --hidden."
+                    )
                 written = write_views(self, model, shown, out, progress)
             elif self.views is not None:
                 raise UserError(
@@ -105,7 +124,7 @@ class Sample:
     def _write_scenes(
         self,
         model: Model,
-        shown: Float[Tensor, "3 height width"],
+        shown: Float[Tensor, "3 height width"] | None,
         out: Path,
         progress: rich.progress.Progress,
     ) -> list[Path]:
@@ -121,9 +140,12 @@ class Sample:
             fov=self.fov,
             elevation=self.elevation,
             progress=Bar(progress, "Sampling scenes").report,
+            noise_level=self.noise_level,
+            hidden=self.hidden,
         )
         noun = "scene" if len(scenes) == 1 else "scenes"
-        title = f"{self.image.name}: {len(scenes)} {noun}"
+        given = self._stem if self.image is None else self.image.name
+        title = f"{given}: {len(scenes)} {noun}"
         return write_results(
             out,
             scenes,
@@ -136,6 +158,15 @@ class Sample:
             Bar(progress, "Writing results").report,
         )
 
+    @property
+    def _stem(self) -> str:
+        """What results are called: by the image, or else by the model."""
+        if self.image is not None:
+            return self.image.stem
+        path = Path(self.model).resolve()
+        # The weights of a training run lie in its folder `model`.
+        return path.parent.name if path.name == "model" else path.name
+
     def _check(self) -> None:
         """Refuse numbers that make no sense, before anything slow happens."""
         ranges = {
@@ -143,6 +174,7 @@ class Sample:
             "seed": (0, 2**62),
             "steps": (1, 10_000),
             "guidance": (0, 100),
+            "noise_level": (0, 1),
             "fov": (1, 150),
             "elevation": (-89, 89),
             "size": (16, 2048),
@@ -154,16 +186,26 @@ class Sample:
             if value is not None and not (
                 math.isfinite(value) and low <= value <= high
             ):
-                raise UserError(f"--{name} must lie in {low} to {high}, not {value}.")
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} must lie in {low} to {high}, not {value}.")
 
     def origin(self, out: Path, title: str, settings: dict[str, Any]) -> Origin:
         """Where results come from; `settings` belong to the kind of model."""
         import unseen
         from unseen.export.result import Origin
 
+        files = {"image": self.image, "hidden": self.hidden}
+        named = {name: path for name, path in files.items() if path is not None}
+        image = {name: str(path) for name, path in named.items()}
+        given: dict[str, Any] = {
+            f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in named.items()
+        }
+        if self.noise_level is not None:
+            given["noise_level"] = self.noise_level
         determining = {
             "model": self.model,
-            "image_sha256": hashlib.sha256(self.image.read_bytes()).hexdigest(),
+            **given,
             "seed": self.seed,
             "steps": self.steps,
             "guidance": self.guidance,
@@ -171,7 +213,7 @@ class Sample:
             "elevation": self.elevation,
             "unseen": unseen.__version__,
         }
-        shown = {"image": str(self.image), **settings, **determining}
+        shown = {**image, **settings, **determining}
         shown = {k: "the model's own" if v is None else v for k, v in shown.items()}
         return Origin(
             title=title,
@@ -182,11 +224,13 @@ class Sample:
 
     def _command(self, out: Path) -> str:
         """The command that makes the same results again."""
-        words = ["unseen", "sample", str(self.image)]
+        words = ["unseen", "sample"]
+        if self.image is not None:
+            words.append(str(self.image))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name not in ("image", "out", "overwrite") and value is not None:
-                words += [f"--{field.name}", str(value)]
+                words += [f"--{field.name.replace('_', '-')}", str(value)]
         return shlex.join([*words, "--out", str(out)])
 
 

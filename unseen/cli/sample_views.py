@@ -33,6 +33,7 @@ def write_views(
     from unseen.export.view_result import write_view_results
     from unseen.model import DEFAULT_VIEWS
 
+    assert sample.image is not None
     num_views = DEFAULT_VIEWS if sample.views is None else sample.views
     determining = {"views": num_views, "weights_sha256": _hash_weights(model)}
     asked = sample.origin(out, "", {}).provenance

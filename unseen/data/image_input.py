@@ -23,15 +23,27 @@ class PictureWarning(UserWarning):
 
 
 @dataclasses.dataclass(frozen=True)
+class PictureFrame:
+    """The part of a picture that is used: its middle (row, column) and the side of
+    a pixel of the result, in pixels of the picture, whose (height, width) is `size`."""
+
+    center: tuple[float, float]
+    step: float
+    size: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
 class ObjectImage:
     """An object on white, in [0, 1], and its soft mask (1 = object).
 
     The mask is 1 everywhere if the picture's background could not be told from the
-    object and the picture was therefore used as it is.
+    object and the picture was therefore used as it is. `frame` is the part of the
+    picture that is shown.
     """
 
     image: Float[Tensor, "3 height width"]
     mask: Float[Tensor, "height width"]
+    frame: PictureFrame
 
 
 def load_object_image(
@@ -173,7 +185,8 @@ def _frame_object(
     center = (0.5 * (top + bottom), 0.5 * (left + right))
     found = resample(premultiplied, center, step, frame)
     mask = found[3].clamp(0, 1)
-    return ObjectImage((found[:3] + (1 - mask)).clamp(0, 1), mask)
+    used = PictureFrame(center, step, (color.shape[0], color.shape[1]))
+    return ObjectImage((found[:3] + (1 - mask)).clamp(0, 1), mask, used)
 
 
 def _as_it_is(
@@ -188,7 +201,39 @@ def _as_it_is(
     height, width = color.shape[:2]
     step = min(height / frame[0], width / frame[1])
     padded = np.concatenate([color, np.ones_like(color[..., :1])], -1)
-    found = resample(padded, (height / 2, width / 2), step, frame)
+    used = PictureFrame((height / 2, width / 2), step, (height, width))
+    found = resample(padded, used.center, step, frame)
     # Enlarging mixes the outermost pixels with the nothing beyond: divide it out.
     image = found[:3] / found[3].clamp(min=1e-6)
-    return ObjectImage(image.clamp(0, 1), torch.ones(frame))
+    return ObjectImage(image.clamp(0, 1), torch.ones(frame), used)
+
+
+def load_hidden_part(
+    path: str | Path, hidden: str | Path, size: int
+) -> Bool[Tensor, "size size"]:
+    """Which pixels of `load_object_image(path, size)` a second picture hides.
+
+    The picture `hidden` is white where the first one is unknown, and black (or
+    transparent) elsewhere; a pixel that is unknown in part is hidden.
+
+    Raises:
+        UserError: as for `load_object_image`; or the pictures differ in shape, or
+            nothing or everything is hidden.
+    """
+    frame = load_object_image(path, size).frame
+    pixels = read_picture(hidden)
+    if pixels.shape[:2] != frame.size:
+        height, width = pixels.shape[:2]
+        raise UserError(
+            f"{hidden} has {width} x {height} pixels and {path} has {frame.size[1]} x "
+            f"{frame.size[0]}: hide parts of a picture with one of the same shape."
+        )
+    white = pixels[..., :3].mean(axis=-1, keepdims=True) * pixels[..., 3:]
+    part = resample(white, frame.center, frame.step, (size, size))[0] > 0.05
+    if part.all() or not part.any():
+        what = "all" if part.all() else "nothing"
+        raise UserError(
+            f"{hidden} hides {what} of the object's picture: paint white what is "
+            "unknown, and the rest black."
+        )
+    return part

@@ -60,13 +60,13 @@ def sample_spread(
 
 
 def draw_contact_sheet(
-    image: Float[Tensor, "3 height width"], orbits: Sequence[Frames], title: str
+    image: Float[Tensor, "3 height width"] | None, orbits: Sequence[Frames], title: str
 ) -> Image.Image:
     """The input beside every sample's views and depth, and the samples' spread.
 
-    One row per sample; the last row (if there are several samples) is the per-pixel
-    standard deviation over the samples, black where all agree. There are no columns
-    of depth where no sample has depth.
+    Without an input (None) its place is empty. One row per sample; the last row (if
+    there are several samples) is the per-pixel standard deviation over the samples,
+    black where all agree. There are no columns of depth where no sample has depth.
     """
     with_depth = any(orbit.depth is not None for orbit in orbits)
     columns = choose_columns(len(orbits[0].color), with_depth)
@@ -78,8 +78,9 @@ def draw_contact_sheet(
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     _write(draw, (MARGIN, MARGIN - 6), title, 17)
-    _write(draw, (MARGIN, MARGIN + LABEL), "input")
-    sheet.paste(_tile(to_bytes(image)), (MARGIN, top))
+    _write(draw, (MARGIN, MARGIN + LABEL), "no input" if image is None else "input")
+    if image is not None:
+        sheet.paste(_tile(to_bytes(image)), (MARGIN, top))
     for i, column in enumerate(columns):
         x = left + i * step
         _write(draw, (x, MARGIN + LABEL), column.label)
@@ -98,7 +99,9 @@ def draw_contact_sheet(
     if len(orbits) > 1:
         _draw_scale(sheet, draw, (MARGIN, top + len(orbits) * (step + LABEL)))
     # A frame around each tile tells white backgrounds from white paper.
-    _outline_tiles(sheet, draw, columns, (left, top), rows)
+    boxes = _tile_corners(columns, (left, top), rows)
+    for x, y in [(MARGIN, top), *boxes] if image is not None else boxes:
+        draw.rectangle((x - 1, y - 1, x + TILE, y + TILE), outline=(214, 217, 224))
     return sheet
 
 
@@ -134,20 +137,16 @@ def _draw_scale(
     _write(draw, (x + 26, y + TILE - 24), "0")
 
 
-def _outline_tiles(
-    sheet: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    columns: Sequence[Column],
-    corner: tuple[int, int],
-    rows: int,
-) -> None:
+def _tile_corners(
+    columns: Sequence[Column], corner: tuple[int, int], rows: int
+) -> list[tuple[int, int]]:
+    """Upper left corners of the tiles of samples and of their spread."""
     left, top = corner
-    boxes = [(MARGIN, top)]
+    boxes = []
     samples = rows - 1 if rows > 1 else rows
     for row in range(rows):
         for i, column in enumerate(columns):
             if row < samples or not column.is_depth:
                 y = top + row * (TILE + GAP + LABEL)
                 boxes.append((left + i * (TILE + GAP), y))
-    for x, y in boxes:
-        draw.rectangle((x - 1, y - 1, x + TILE, y + TILE), outline=(214, 217, 224))
+    return boxes

@@ -41,13 +41,13 @@ class SamplePanel:
 class Page:
     """The contents of a results page; all texts are plain text.
 
-    `image` and `sheet` are PNG files that are embedded. `fov` (full) and `elevation`
-    are those of the videos' cameras, in degrees.
+    `image` (None where there is none) and `sheet` are PNG files that are embedded.
+    `fov` (full) and `elevation` are those of the videos' cameras, in degrees.
     """
 
     title: str
     summary: str
-    image: Path
+    image: Path | None
     sheet: Path
     samples: Sequence[SamplePanel]
     settings: Mapping[str, Any]
@@ -67,13 +67,18 @@ def build_page(page: Page) -> str:
     values = {
         "title": html.escape(page.title),
         "summary": html.escape(page.summary),
-        "input": _embed(page.image, "image/png"),
+        "input": ""
+        if page.image is None
+        else f'<img src="{_embed(page.image, "image/png")}" alt="The input image">',
         "sheet": _embed(page.sheet, "image/png"),
         "samples": "\n".join(_panel(sample) for sample in page.samples),
         "settings": definition_list(
             {name: _show(value) for name, value in page.settings.items()}
         ),
         "command": html.escape(page.command),
+        "between": "From sample to sample"
+        if page.image is None
+        else "From the image to its samples",
         "fov": f"{page.fov:g}",
         "elevation": f"{page.elevation:g}",
         "margin": f"{MARGIN:g}",

@@ -67,7 +67,7 @@ class Origin:
 def write_results(
     out: str | Path,
     scenes: Sequence[Scene],
-    image: Float[Tensor, "3 height width"],
+    image: Float[Tensor, "3 height width"] | None,
     origin: Origin,
     options: ResultOptions = ResultOptions(),
     overwrite: bool = False,
@@ -75,7 +75,8 @@ def write_results(
 ) -> list[Path]:
     """Write videos, meshes, splats, scene files, a contact sheet and a page.
 
-    `scenes` are single scenes, sampled from `image` (in [0, 1]). The folder `out`
+    `scenes` are single scenes, sampled from `image` (in [0, 1]) or, where that is
+    None, from no image. The folder `out`
     appears whole at the end or not at all; it must not hold anything, or, with
     `overwrite`, nothing but earlier results. Returns the written files. A scene
     without a surface, or that is no field, gets no mesh and no splats, which its page
@@ -97,8 +98,9 @@ def write_results(
             panels.append(_panel(folder, name, i, splats, note))
         sheet = draw_contact_sheet(image, orbits, origin.title)
         save_contact_sheet(sheet, folder / "contact_sheet.png")
-        picture = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
-        Image.fromarray(picture).save(folder / "input.png")
+        if image is not None:
+            picture = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
+            Image.fromarray(picture).save(folder / "input.png")
         _write_page(folder, panels, origin, options)
         _write_settings(folder, origin, options)
         counter.advance(1)
@@ -179,17 +181,11 @@ def _write_page(
     origin: Origin,
     options: ResultOptions,
 ) -> None:
-    count = len(panels)
-    summary = (
-        f"{count} scenes that this image could belong to. They agree where the image "
-        "says something, and differ where it does not."
-        if count > 1
-        else "One scene that this image could belong to."
-    )
+    image = folder / "input.png"
     page = Page(
         title=origin.title,
-        summary=summary,
-        image=folder / "input.png",
+        summary=_summary(len(panels), image.exists()),
+        image=image if image.exists() else None,
         sheet=folder / "contact_sheet.png",
         samples=panels,
         settings=origin.settings,
@@ -198,6 +194,19 @@ def _write_page(
         elevation=options.elevation,
     )
     (folder / "index.html").write_text(build_page(page), encoding="utf-8")
+
+
+def _summary(count: int, of_image: bool) -> str:
+    """The page's first sentences."""
+    if not of_image:
+        noun = "scene" if count == 1 else "scenes"
+        return f"{count} {noun} that the model sampled without an image."
+    if count == 1:
+        return "One scene that this image could belong to."
+    return (
+        f"{count} scenes that this image could belong to. They agree where the image "
+        "says something, and differ where it does not."
+    )
 
 
 def _write_settings(folder: Path, origin: Origin, options: ResultOptions) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.check import check_cameras, check_targets, check_views
 from unseen.geometry.views import Example, Views
 from unseen.scenes.scene import Scene
 
@@ -36,6 +37,9 @@ class Method(nn.Module, abc.ABC):
 
     stochastic: ClassVar[bool] = True
     """Whether other seeds give other scenes."""
+
+    min_context: ClassVar[int] = 1
+    """The fewest context views that it can take; 0 samples scenes without any image."""
 
     max_context: ClassVar[int | None] = None
     """The most context views that it can take; None is any number."""
@@ -84,7 +88,17 @@ class SampleOptions:
     guidance: float | None = None
     """Classifier-free guidance scale; 1 is none."""
 
+    noise_level: float | None = None
+    """How much noise, from 0 to 1, the given image gets before it is denoised."""
+
+    hidden: Bool[Tensor, "height width"] | None = None
+    """Pixels of the given image that are unknown, and sampled."""
+
     def __post_init__(self) -> None:
+        if self.noise_level is not None and not 0 <= self.noise_level <= 1:
+            raise UserError(
+                f"the noise level must lie in 0 to 1, not {self.noise_level}."
+            )
         if self.num_steps is not None and self.num_steps < 1:
             raise UserError(f"ask for at least one step, not {self.num_steps}.")
         if self.guidance is not None and not 0 <= self.guidance < math.inf:
@@ -97,12 +111,15 @@ class SampleOptions:
         words = {
             "num_steps": "takes no steps, so their number cannot be chosen",
             "guidance": "has no classifier-free guidance",
+            "noise_level": "adds no noise to the image that is given",
+            "hidden": "cannot sample parts of the image that is given",
         }
+        flags = {"num_steps": "--steps", "noise_level": "--noise-level"}
         for name, value in vars(self).items():
             if value is not None and name not in method.sample_options:
                 raise UserError(
                     f"{type(method).__name__} {words[name]}: leave out "
-                    f"{'--steps' if name == 'num_steps' else '--guidance'}."
+                    f"{flags.get(name, f'--{name}')}."
                 )
 
 
@@ -124,6 +141,7 @@ class SceneMethod(Method):
     ) -> Scene:
         """One scene per batch entry of `context`, (batch,).
 
+        `context` is (batch, 0) where a scene is wanted of no image (`min_context`).
         The random numbers of entry i come from `seeds[i]` alone, so that a scene does
         not depend on the batch that it is sampled in. `cameras` (batch, view) is where
         the scenes are going to be seen; methods may need it to know what to sample.
@@ -178,6 +196,40 @@ class ViewKeeper(abc.ABC):
     @abc.abstractmethod
     def write(self, name: str, images: Float[Tensor, "batch 3 height width"]) -> None:
         """Keep images."""
+
+
+def check_input(
+    method: Method, image_size: int, context: Views, cameras: Cameras | None = None
+) -> None:
+    """Refuse posed images (view,) and target cameras that a method cannot take.
+
+    Raises:
+        UserError: images have another size; there are too many, or none where some
+            are needed; or they and the cameras are not posed as they should be (see
+            `check_views`, `check_targets`).
+    """
+    shape = (3, image_size, image_size)
+    if len(context.shape) != 1 or context.images.shape[1:] != shape:
+        raise UserError(
+            f"images of shape {tuple(context.images.shape)} do not fit this model: "
+            f"give (view, {', '.join(map(str, shape))})."
+        )
+    name = type(method).__name__
+    if len(context) > 0 and method.max_context == 0:
+        raise UserError(
+            f"{name} samples scenes of its own and takes no image: leave it out."
+        )
+    if len(context) > 0:
+        check_views(context, method.max_context)
+        if cameras is not None:
+            check_targets(cameras, context.cameras)
+    elif method.min_context > 0:
+        raise UserError(
+            f"{name} makes scenes of images, and there is none: give a picture of an "
+            "object."
+        )
+    elif cameras is not None:
+        check_cameras(cameras, "target camera")
 
 
 def add_view(

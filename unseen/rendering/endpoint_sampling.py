@@ -58,7 +58,16 @@ def endpoint_quantiles(
 ) -> Float[Tensor, "*batch fine"]:
     """The given quantiles, in [0, 1], of the density of `endpoint_importance`."""
     edges = 0.5 * (positions[..., 1:] + positions[..., :-1])
-    weights = weights[..., 1:-1].detach() + 1e-5
+    return edge_quantiles(edges, weights[..., 1:-1], quantiles)
+
+
+def edge_quantiles(
+    edges: Float[Tensor, "*batch edge"],
+    weights: Float[Tensor, "*batch sample"],
+    quantiles: Float[Tensor, "*batch fine"],
+) -> Float[Tensor, "*batch fine"]:
+    """Quantiles, in [0, 1], of the density that is constant between edges."""
+    weights = weights.detach() + 1e-5
     cdf = (weights / weights.sum(dim=-1, keepdim=True)).cumsum(dim=-1)
     cdf = torch.cat([torch.zeros_like(cdf[..., :1]), cdf], dim=-1)
     u = quantiles.contiguous()

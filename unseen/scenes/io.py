@@ -27,6 +27,7 @@ from unseen.scenes.gaussians import GaussianScene
 from unseen.scenes.light_field import LightFieldScene
 from unseen.scenes.ray_marched import RayMarchedScene
 from unseen.scenes.scene import FieldScene, Scene
+from unseen.scenes.triplane import TriplaneScene
 from unseen.scenes.voxel_latent import VoxelLatentScene
 from unseen.scenes.voxel_radiance import VoxelRadianceScene
 
@@ -43,6 +44,7 @@ SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "AlignedRadianceScene": AlignedRadianceScene,
     "VoxelRadianceScene": VoxelRadianceScene,
     "GaussianScene": GaussianScene,
+    "TriplaneScene": TriplaneScene,
 }
 """The representations that a file may name."""
 

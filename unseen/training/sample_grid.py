@@ -20,7 +20,8 @@ def sample_grid(
 ) -> Float[Tensor, "3 height width"]:
     """One row per scene: its context views, its target views, `num_samples` samples.
 
-    A sample shows the target's cameras; a deterministic method has only one. Values are
+    A sample shows the target's cameras; a deterministic method has only one, and one
+    that can do without an image is not given the context. Values are
     in [0, 1]; blocks are two white pixels apart. The method is in evaluation mode
     meanwhile and no gradients are recorded, unless the method fits something and asks
     for them itself. The same seed gives the same noise, so that grids of one run can
@@ -28,10 +29,11 @@ def sample_grid(
     """
     if not method.stochastic:
         num_samples = 1
+    given = example.context[:, : None if method.min_context > 0 else 0]
     with evaluating(method):
         samples = [
             method.sample(
-                example.context,
+                given,
                 example.target.cameras,
                 derive_generator(seed, index),
             ).images

@@ -55,7 +55,7 @@ def _read_sample(path: Path, name: str, folder: Path) -> Sample:
 
 
 def _read_input(provenance: Mapping[str, Any], folder: Path) -> Views | None:
-    """The input view (1,), if the scene says how it was taken.
+    """The input view (1,), if there was one and the scene says how it was taken.
 
     Its picture is white where the folder of results is not around the scene.
     """
@@ -66,6 +66,8 @@ def _read_input(provenance: Mapping[str, Any], folder: Path) -> Views | None:
     image = torch.ones(1, 3, 64, 64)
     picture = folder / "input.png"
     if (folder / MARKER).is_file():
+        if not picture.exists():
+            return None  # Sampled without a picture.
         try:
             pixels = np.array(Image.open(picture).convert("RGB"))
             image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
