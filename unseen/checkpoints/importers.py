@@ -65,6 +65,12 @@ def _read_3dim(path: Path) -> Method:
     return read_3dim(path)
 
 
+def _read_genvs(path: Path) -> Method:
+    from unseen.checkpoints.genvs_port import read_genvs
+
+    return read_genvs(path)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -87,6 +93,7 @@ IMPORTERS: Mapping[str, Importer] = {
     "visionnerf": Importer("VisionNeRF", _read_visionnerf),
     "enr": Importer("ENR", _read_enr),
     "3dim": Importer("ThreeDiM", _read_3dim),
+    "genvs": Importer("GeNVS", _read_genvs),
 }
 
 
