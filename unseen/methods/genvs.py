@@ -99,7 +99,7 @@ class GeNVS(ViewMethod):
         images: Float[Tensor, "batch view 3 height width"],
         cameras: Cameras,
     ) -> FrustumFeatures:
-        """What images in [-1, 1] at cameras (batch, view) say of space (section 3.1)."""
+        """What images in [-1, 1] at cameras (batch, view) say of space."""
         volumes = self.encoder(images.flatten(0, 1)).unflatten(0, cameras.shape)
         return FrustumFeatures(volumes, cameras, self.field, self.config.rendering)
 

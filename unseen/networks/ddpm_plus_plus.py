@@ -38,8 +38,8 @@ class DDPMPlusPlusConfig:
     dropout: float = 0.0
     """Share of the activations that training drops in every block."""
     input_residual: bool = False
-    """Whether the input, convolved and averaged, is added at every resolution: "residual"
-    in place of "standard" of EDM's code, and what the public port of GeNVS trained."""
+    """Whether the input, convolved and averaged, is added at every resolution: in EDM's
+    code "residual" in place of "standard". The public port of GeNVS trained that."""
 
 
 class DDPMPlusPlus(nn.Module):
@@ -100,7 +100,7 @@ class DDPMPlusPlus(nn.Module):
         x: Float[Tensor, "batch channel height width"],
         noise_level: Float[Tensor, "batch"],
     ) -> Float[Tensor, "batch outputs height width"]:
-        """`noise_level` is any number that tells how noisy x is; EDM's is ln(sigma)/4."""
+        """`noise_level` says how noisy x is, as a number: EDM's is ln(sigma) / 4."""
         embedding = sinusoidal_embedding(noise_level, self.config.channels)
         embedding = functional.silu(self.embed_1(embedding))
         embedding = functional.silu(self.embed_2(embedding))

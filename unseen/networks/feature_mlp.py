@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Literal
 
 import torch
@@ -37,8 +38,7 @@ class FeatureMLP(nn.Module):
         self.config = config
         sizes = [features, *[config.width] * config.hidden, 1 + features]
         self.layers = nn.ModuleList(
-            nn.Linear(inputs, outputs)
-            for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(sizes)
         )
 
     def forward(

@@ -30,7 +30,7 @@ ENDLESS = 1e10
 
 @dataclasses.dataclass(frozen=True)
 class FeatureRendering:
-    """How images of features are rendered; see `PORT_RENDERING` for the public port's."""
+    """How images of features are rendered; `PORT_RENDERING` is the public port's."""
 
     num_samples: int = 64
     """Samples along a ray."""
@@ -40,8 +40,8 @@ class FeatureRendering:
     """What is averaged over views: features before the network, as in the paper, or
     what it makes of each view's features."""
     pixel_grid: PixelGrid = "centers"
-    """Where rays cross the image, and with "corners" also where the enlarged pixels lie:
-    the outermost ones on its edges."""
+    """Where rays cross the image. With "corners" the outermost ones lie on its edges,
+    and so do the outermost pixels of the enlarged image."""
     samples: Literal["bins", "ends"] = "bins"
     """One sample in each of equal bins; or from near to far, both included, each
     standing for the interval up to the next one and the last one for all behind it."""
@@ -60,7 +60,7 @@ PORT_RENDERING = FeatureRendering(
 
 @dataclasses.dataclass(frozen=True)
 class FrustumFeatures:
-    """Volumes in the frustums of `cameras`, slices from near to far, and the network."""
+    """Volumes in the frustums of `cameras`, slices near to far, and the network."""
 
     volumes: Float[Tensor, "batch view height width slice feature"]
     cameras: Cameras
