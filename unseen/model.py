@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import warnings
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from unseen.methods.method import (
     ViewMethod,
     add_view,
     check_input,
+    scene_seed,
 )
 from unseen.scenes.scene import Scene
 
@@ -309,9 +309,3 @@ def _reporter(
             on_step(StepReport(done, total, scenes))
 
     return report
-
-
-def scene_seed(seed: int, index: int) -> int:
-    """The seed of the index-th scene: unrelated to those of other seeds and scenes."""
-    digest = hashlib.sha256(f"{seed}/{index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 2

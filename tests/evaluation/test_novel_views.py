@@ -20,9 +20,9 @@ from tests.evaluation.made_up import (
 )
 from unseen.data.cameras import sphere_cameras
 from unseen.errors import UserError
+from unseen.evaluation.candidates import Candidate
 from unseen.evaluation.journal import Journal
 from unseen.evaluation.novel_views import (
-    Candidate,
     Plan,
     check_context,
     measure_baselines,

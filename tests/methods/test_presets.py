@@ -16,6 +16,7 @@ from unseen.geometry.views import Example, Views
 from unseen.methods.codenerf import CodeNeRFConfig
 from unseen.methods.dfm import DFMConfig
 from unseen.methods.enr import ENRConfig
+from unseen.methods.genvs import GeNVSConfig
 from unseen.methods.lfn import LFNConfig
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
@@ -58,6 +59,8 @@ def affordable(config: Any) -> Any:
         )
     if isinstance(config, RenderDiffusionConfig):
         return affordable_triplane(config)
+    if isinstance(config, GeNVSConfig):
+        return affordable_genvs(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -82,6 +85,22 @@ def affordable(config: Any) -> Any:
         ),
         target_pixels=64,
         other_pixels=64,
+    )
+
+
+def affordable_genvs(config: GeNVSConfig) -> GeNVSConfig:
+    """A thin encoder and denoiser, few slices, samples and steps."""
+    return dataclasses.replace(
+        config,
+        image_size=16,
+        encoder=dataclasses.replace(
+            config.encoder, width=4, decoder=8, fine=4, features=4, slices=4
+        ),
+        rendering=dataclasses.replace(config.rendering, num_samples=4),
+        denoiser=dataclasses.replace(
+            config.denoiser, channels=8, num_blocks=1, embedding=8
+        ),
+        sampling=dataclasses.replace(config.sampling, num_steps=2),
     )
 
 

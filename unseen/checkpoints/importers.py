@@ -71,6 +71,12 @@ def _read_renderdiffusion(path: Path, **options: Any) -> Method:
     return read_renderdiffusion(path, **options)
 
 
+def _read_genvs(path: Path) -> Method:
+    from unseen.checkpoints.genvs_port import read_genvs
+
+    return read_genvs(path)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -96,6 +102,7 @@ IMPORTERS: Mapping[str, Importer] = {
     "renderdiffusion": Importer(
         "RenderDiffusion", _read_renderdiffusion, ("release", "image_size")
     ),
+    "genvs": Importer("GeNVS", _read_genvs),
 }
 
 

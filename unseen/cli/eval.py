@@ -35,6 +35,7 @@ ProtocolName = Literal[
     "random",
     "posterior",
 ]
+ExtraMetric = Literal["ssim-gaussian", "tsed", "consistency", "reprojection"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +75,9 @@ class Eval:
     """Given views per scene, for `random`."""
     views: int = 8
     """Held-out views per scene, for `random` and `posterior`."""
-    samples: int = 8
-    """Scenes per object, for `posterior`."""
+    samples: int | None = None
+    """Samples per scene: by default 8 for `posterior`, otherwise 1. Several add a row
+    of the best one, that of highest PSNR, to every method whose samples differ."""
     lpips: tuple[str, str] | None = None
     """Weights of LPIPS: torchvision's backbone and the authors' heads, as files or
     names on the Hugging Face hub; see `unseen/evaluation/lpips.py`."""
@@ -84,9 +86,9 @@ class Eval:
     inception: str | None = None
     """Weights of FID and KID: the file pt_inception-2015-12-05-6726825d.pth, or a name
     on the hub."""
-    also: tuple[Literal["ssim-gaussian", "tsed"], ...] = ()
-    """Metrics that are measured only when asked for: SSIM with a Gaussian window of 11
-    pixels; TSED, for views that follow each other along a path."""
+    also: tuple[ExtraMetric, ...] = ()
+    """More metrics: SSIM with a Gaussian window of 11 pixels; TSED, for views along a
+    path; 3DiM's consistency score; re-projection through a field fitted to them."""
     pictures: int = 6
     """Scenes of each kind that the page shows."""
     steps: int | None = None
@@ -112,7 +114,7 @@ class Eval:
         settings = ProtocolSettings(self.index, self.context, self.views, self.seed)
         posterior = PosteriorSettings(
             32 if self.objects is None else self.objects,
-            self.samples,
+            8 if self.samples is None else self.samples,
             self.views,
             self.seed,
         )
@@ -143,8 +145,9 @@ class Eval:
                 "name at least one data set with --data, and none twice: folders of "
                 "one name cannot be told apart in the table."
             )
-        if self.objects is not None and self.objects < 1:
-            raise UserError(f"measure at least one object, not {self.objects}.")
+        for name, number in (("object", self.objects), ("sample", self.samples)):
+            if number is not None and number < 1:
+                raise UserError(f"measure at least one {name}, not {number}.")
         if self.out is not None and self.out.is_file():
             raise UserError(f"{self.out} is a file: name a folder with --out.")
         if self.pictures < 0:
@@ -192,7 +195,7 @@ class Eval:
         """Everything that numbers depend on, as JSON values."""
         from unseen.cli.eval_setup import describe_dataset, digest_file
 
-        plain = ("views", "context", "samples", "pictures", "seed")
+        plain = ("views", "context", "pictures", "seed")
         return {
             "format": 1,
             "index": digest_file(self.index),
@@ -215,7 +218,8 @@ class Eval:
 
         datasets = self._open(entries)
         kept = self._settings(entries, datasets, device)
-        kept |= {"protocol": POSTERIOR, "objects": settings.objects}
+        kept["protocol"] = POSTERIOR
+        kept |= {"objects": settings.objects, "samples": settings.samples}
         journal = Journal(folder, kept)
         with labelled_bars() as bar:
             for entry in entries:
@@ -233,8 +237,7 @@ class Eval:
                         self.pictures,
                         report,
                     )
-        facts = [entry.facts for entry in entries]
-        results = posterior_results(facts, datasets, journal, kept)
+        results = posterior_results([e.facts for e in entries], datasets, journal, kept)
         Results(results, journal).show(keep=self.out is not None)
 
     def _measure_novel_views(
@@ -252,26 +255,25 @@ class Eval:
         metrics = load_metrics(
             self.lpips, self.lpips_network, self.inception, self.also, device
         )
-        plan = Plan(places, metrics, self.pictures, self.seed)
+        plan = Plan(places, metrics, self.pictures, self.seed, self.samples or 1)
         check_context([e.candidate for e in entries], plan, protocol.name)
         with_baselines = self.baselines and protocol.objects
         side = largest_side(entries)
         training = self._training(side) if with_baselines else []
+        files = (*(self.lpips or ()), self.inception)
         kept = self._settings(entries, datasets, device)
         kept |= {
             "protocol": protocol.name,
             "objects": limit,
+            "samples": plan.samples,
             "train": [[t.root.name, len(t)] for t in training],
             "metrics": [m.name for m in plan.metrics if m.missing is None],
-            "weights": [
-                digest_weights(w) for w in (*(self.lpips or ()), self.inception)
-            ],
+            "weights": [digest_weights(file) for file in files],
         }
         journal = Journal(folder, kept)
         self._measure_all(entries, training, plan, journal)
-        facts = [entry.facts for entry in entries]
         results = novel_view_results(
-            facts, protocol, plan, left_out, journal, kept, bool(training)
+            entries, protocol, plan, left_out, journal, kept, bool(training)
         )
         Results(results, journal).show(keep=self.out is not None)
 

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import unseen
+from unseen.cli.eval_setup import Entry
 from unseen.configuration import write_json
 from unseen.data.dataset import PosedDataset
 from unseen.evaluation.journal import Journal
 from unseen.evaluation.novel_views import BASELINES, Plan
+from unseen.evaluation.novel_views import labels as rows_of
 from unseen.evaluation.places import LeftOut
 from unseen.evaluation.posterior_runs import collect_posterior
 from unseen.evaluation.protocols import Protocol
@@ -70,7 +72,7 @@ class Results:
 
 
 def novel_view_results(
-    facts: Sequence[Mapping[str, Any]],
+    entries: Sequence[Entry],
     protocol: Protocol,
     plan: Plan,
     left_out: Sequence[LeftOut],
@@ -79,7 +81,12 @@ def novel_view_results(
     baselines: bool,
 ) -> dict[str, Any]:
     """The values of `results.json` of an evaluation of novel views."""
-    methods = [{**f, "kind": "method"} for f in facts]
+    facts = [entry.facts for entry in entries]
+    methods = [
+        {**entry.facts, "label": row, "kind": "method" if number == 0 else "best"}
+        for entry in entries
+        for number, row in enumerate(rows_of(entry.candidate, plan.samples))
+    ]
     if baselines:
         side = facts[0]["image_size"]
         methods += [

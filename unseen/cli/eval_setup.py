@@ -14,6 +14,7 @@ from unseen.checkpoints.model_folder import find_model
 from unseen.configuration import read_json, to_json
 from unseen.data.dataset import PosedDataset
 from unseen.errors import UserError
+from unseen.evaluation.candidates import Candidate
 from unseen.evaluation.inception import load_inception
 from unseen.evaluation.learned_scores import (
     ExtraName,
@@ -21,9 +22,9 @@ from unseen.evaluation.learned_scores import (
     learned_metrics,
 )
 from unseen.evaluation.lpips import load_lpips
-from unseen.evaluation.novel_views import BASELINES, Candidate
+from unseen.evaluation.novel_views import BASELINES
 from unseen.evaluation.scores import AnyMetric, standard_metrics
-from unseen.methods.method import SampleOptions, SceneMethod
+from unseen.methods.method import SampleOptions, SceneMethod, ViewMethod
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,8 @@ def load_entries(
     """The methods, loaded.
 
     Raises:
-        UserError: there is none, or no such model, two have one label, one makes no
-            scenes, or no method takes an option that was given.
+        UserError: there is none, or no such model, two have one label, or no method
+            takes an option that was given.
     """
     named = [split_label(text) for text in texts]
     labels = [label for label, _ in named]
@@ -79,8 +80,7 @@ def load_entries(
 def _load(label: str, model: str, options: SampleOptions, device: str) -> Entry:
     folder = find_model(model)
     method = unseen.load(model, device).method
-    if not isinstance(method, SceneMethod):
-        raise UserError(f"{model} makes no scenes, which is what is measured.")
+    assert isinstance(method, SceneMethod | ViewMethod)
     known = {
         name: value
         for name, value in vars(options).items()

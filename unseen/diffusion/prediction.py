@@ -103,3 +103,25 @@ def edm_weight(
     For an x_0 loss (Karras et al. 2022, table 1); it equals SNR + 1 / sigma_data^2.
     """
     return log_snr.exp() + 1 / sigma_data**2
+
+
+def edm_scales(
+    sigma: Float[Tensor, "*batch"], sigma_data: float = 0.5
+) -> tuple[
+    Float[Tensor, "*batch"],
+    Float[Tensor, "*batch"],
+    Float[Tensor, "*batch"],
+    Float[Tensor, "*batch"],
+]:
+    """c_skip, c_out, c_in and c_noise of a preconditioned network F, with alpha = 1.
+
+    x_0 = c_skip x_t + c_out F(c_in x_t, c_noise): F sees and predicts numbers of unit
+    variance (Karras et al. 2022, Eq. 7 and table 1).
+    """
+    total = (sigma.square() + sigma_data**2).sqrt()
+    return (
+        (sigma_data / total).square(),
+        sigma * sigma_data / total,
+        1 / total,
+        sigma.log() / 4,
+    )

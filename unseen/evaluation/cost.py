@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,7 +38,6 @@ class RenderCost:
         return 1 / self.seconds
 
 
-@torch.no_grad()
 def render_cost(
     scene: Scene, cameras: Cameras, size: tuple[int, int], repeats: int = 3
 ) -> RenderCost:
@@ -48,29 +48,42 @@ def render_cost(
     numbers are divided by the number of cameras, except the peak of memory, which is
     that of the one call.
     """
-    frames = cameras.near.numel()
-    on_gpu = cameras.device.type == "cuda"
+    cost = frame_cost(
+        lambda: scene.render(cameras, size),
+        cameras.device,
+        cameras.near.numel(),
+        repeats,
+    )
+    return dataclasses.replace(cost, evaluations_per_ray=scene.evaluations_per_ray)
+
+
+@torch.no_grad()
+def frame_cost(
+    make: Callable[[], object], device: torch.device, frames: int = 1, repeats: int = 3
+) -> RenderCost:
+    """The same of anything that makes so many frames when it is called.
+
+    Where nothing is repeated, the time is that of the call that also counts.
+    """
+    on_gpu = device.type == "cuda"
     if on_gpu:
-        torch.cuda.reset_peak_memory_stats(cameras.device)
-        before = torch.cuda.memory_allocated(cameras.device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+
+    def timed() -> float:
+        started = time.perf_counter()
+        make()
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - started
+
     with FlopCounterMode(display=False) as counter, TensorMemory() as memory:
-        scene.render(cameras, size)
+        first = timed()
     peak = memory.peak
     if on_gpu:
-        peak = torch.cuda.max_memory_allocated(cameras.device) - before
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        scene.render(cameras, size)
-        if on_gpu:
-            torch.cuda.synchronize(cameras.device)
-        times.append(time.perf_counter() - started)
-    return RenderCost(
-        scene.evaluations_per_ray,
-        counter.get_total_flops() // frames,
-        min(times) / frames,
-        peak,
-    )
+        peak = torch.cuda.max_memory_allocated(device) - before
+    seconds = min([timed() for _ in range(repeats)], default=first)
+    return RenderCost(None, counter.get_total_flops() // frames, seconds / frames, peak)
 
 
 class TensorMemory(TorchDispatchMode):

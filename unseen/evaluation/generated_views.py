@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.evaluation.metrics import psnr, ssim
+from unseen.evaluation.reprojection import Reprojection, reprojection_consistency
 from unseen.geometry.boxes import box_around, object_box
 from unseen.geometry.views import Views
 from unseen.scenes.voxel_radiance import VoxelRadianceScene
@@ -59,6 +60,7 @@ class ViewConsistency:
     held_out: int
 
 
+@torch.enable_grad()
 def view_consistency(
     views: Views,
     generator: torch.Generator,
@@ -107,6 +109,29 @@ def view_consistency(
         fitted=len(given),
         held_out=len(held_out),
     )
+
+
+@torch.enable_grad()
+def fitted_reprojection(
+    views: Views,
+    generator: torch.Generator,
+    config: FitConfig | None = None,
+    background: float = 1.0,
+) -> Reprojection:
+    """Re-projection of views (view,) through the depth of a field fitted to them all.
+
+    What `reprojection_consistency` says where views were generated without depths:
+    whether neighbouring views show the surface that suits all of them best in one
+    colour. Compare methods by it alike, those that render depths too.
+
+    Raises:
+        UserError: fewer than two views.
+    """
+    scene = fit_voxels(views, generator, config or FitConfig(), None, background)
+    with torch.no_grad():
+        found = scene.render(views.cameras, views.size)
+        seen = Views(views.images, views.cameras, found.opacity, found.depth)
+        return reprojection_consistency(seen)
 
 
 def fit_voxels(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unseen.evaluation.frechet import frechet_distance, kernel_distance
+from unseen.evaluation.generated_views import fitted_reprojection, view_consistency
 from unseen.evaluation.inception import InceptionFeatures
 from unseen.evaluation.lpips import Lpips
 from unseen.evaluation.metrics import ssim
@@ -17,7 +18,7 @@ from unseen.evaluation.scores import AnyMetric, Metric, ObservedViews, SetMetric
 from unseen.evaluation.tsed import agreement
 from unseen.geometry.views import Views
 
-ExtraName = Literal["ssim-gaussian", "tsed"]
+ExtraName = Literal["ssim-gaussian", "tsed", "consistency", "reprojection"]
 
 
 def learned_metrics(
@@ -68,8 +69,28 @@ def learned_metrics(
 
 
 def extra_metrics(names: Sequence[ExtraName]) -> list[AnyMetric]:
-    """SSIM with a Gaussian window, and TSED of the views in the order of the data."""
+    """Metrics that take time, or mean something for some data only, by name.
+
+    SSIM with a Gaussian window, TSED of the views in the order of the data, and what a
+    field that is fitted to the views says of them.
+    """
+
+    def alone(seen: ObservedViews) -> Views:
+        return Views(seen.images, seen.truth.cameras)
+
+    def consistency(seen: ObservedViews) -> Float[Tensor, "value=1"]:
+        generator = torch.Generator().manual_seed(0)
+        return torch.tensor([view_consistency(alone(seen), generator).psnr])
+
+    def reprojection(seen: ObservedViews) -> Float[Tensor, "value=1"]:
+        generator = torch.Generator().manual_seed(0)
+        found = fitted_reprojection(alone(seen), generator).psnr
+        # Where nothing could be compared, nothing is consistent.
+        return torch.tensor([found]).nan_to_num(0.0)
+
     metrics: dict[str, AnyMetric] = {
+        "consistency": Metric("consistency", "dB", "higher", consistency, 2),
+        "reprojection": Metric("re-projection", "dB", "higher", reprojection, 2),
         "ssim-gaussian": Metric(
             "SSIM (Gaussian)",
             "",
@@ -80,9 +101,7 @@ def extra_metrics(names: Sequence[ExtraName]) -> list[AnyMetric]:
             "TSED",
             "",
             "higher",
-            lambda seen: torch.tensor(
-                [agreement(Views(seen.images, seen.truth.cameras)).score()]
-            ),
+            lambda seen: torch.tensor([agreement(alone(seen)).score()]),
         ),
     }
     return [metrics[name] for name in dict.fromkeys(names)]

@@ -6,7 +6,6 @@ Metrics are averaged over a scene's views and then over scenes.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,8 +21,9 @@ from unseen.evaluation.baselines import (
     load_views,
     study_training_views,
 )
-from unseen.evaluation.cost import RenderCost, render_cost
+from unseen.evaluation.candidates import Candidate, Cost, Request, make_samples
 from unseen.evaluation.journal import Journal, Record, file_name
+from unseen.evaluation.metrics import psnr
 from unseen.evaluation.places import Place, view_angles
 from unseen.evaluation.scores import (
     AnyMetric,
@@ -33,28 +33,13 @@ from unseen.evaluation.scores import (
 )
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
-from unseen.methods.method import SampleOptions, SceneMethod
-from unseen.scenes.scene import Scene
 
 MEAN_IMAGE, NEAREST_OBJECT = "mean training image", "nearest training object"
 BASELINES = (MEAN_IMAGE, NEAREST_OBJECT)
 """Labels of the baselines."""
 
-VIEWS_AT_ONCE = 16
-"""Cameras per call of the renderer, which bounds the memory."""
-
 SHOWN_AT = (0.35, 0.85)
 """Which of a scene's targets are shown, as a fraction of them in order of angle."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A method that is measured, by the name that tables give it."""
-
-    label: str
-    method: SceneMethod
-    image_size: int
-    options: SampleOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +51,8 @@ class Plan:
     pictures: int
     """Scenes of which pictures are kept, evenly spread over the places."""
     seed: int
+    samples: int = 1
+    """Samples of every scene by methods whose samples differ."""
 
     def shown(self) -> set[int]:
         """Numbers of the places of which pictures are kept."""
@@ -73,16 +60,19 @@ class Plan:
         return {i * len(self.places) // count for i in range(count)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """Seconds of making a scene and of rendering its views.
+def best_label(label: str, samples: int) -> str:
+    """The row of the best of several samples: of each scene, that of highest PSNR."""
+    return f"{label}, best of {samples}"
 
-    `frame` says of the first scene what one frame costs.
+
+def labels(candidate: Candidate, samples: int) -> list[str]:
+    """The rows of a method: its first sample and, of several, the best one.
+
+    A deterministic method makes one.
     """
-
-    scene: float = 0.0
-    render: float = 0.0
-    frame: RenderCost | None = None
+    if samples == 1 or not candidate.method.stochastic:
+        return [candidate.label]
+    return [candidate.label, best_label(candidate.label, samples)]
 
 
 def check_context(candidates: Sequence[Candidate], plan: Plan, protocol: str) -> None:
@@ -102,35 +92,22 @@ def measure_candidate(
     candidate: Candidate, plan: Plan, journal: Journal, report: Report
 ) -> None:
     """Measure one method at all places that the journal does not hold yet."""
-    side = candidate.image_size
-    device = next(candidate.method.parameters()).device
+    side, rows = candidate.image_size, labels(candidate, plan.samples)
+    samples = plan.samples if len(rows) > 1 else 1
 
     def observe(
-        number: int, place: Place, context: Views, cameras: Cameras
-    ) -> tuple[Float[Tensor, "view 3 height width"], Cost]:
-        where = place.sampled_cameras(side, cameras).to(device)[None]
-        given = Views(context.images[None], context.cameras[None]).to(device)
-        started = _now(device)
-        scene = candidate.method.sample_scene(
-            given, [place.seed(plan.seed)], where, candidate.options
-        )[0]
-        made = _now(device)
-        images = render_views(scene, cameras.to(device), context.size).cpu()
-        rendered = _now(device)
-        frame = None
-        if number == 0:
-            frame = render_cost(scene, cameras[:1].to(device), context.size, repeats=1)
-        return images, Cost(made - started, rendered - made, frame)
+        number: int, place: Place, context: Views, cameras: Cameras, on_view: Report
+    ) -> tuple[Float[Tensor, "sample view 3 height width"], Cost]:
+        request = Request(
+            context,
+            place.sampled_cameras(side, cameras),
+            cameras,
+            place.seeds(plan.seed, samples),
+            first=number == 0,
+        )
+        return make_samples(candidate, request, on_view)
 
-    _measure(
-        candidate.label,
-        side,
-        candidate.method.max_context,
-        observe,
-        plan,
-        journal,
-        report,
-    )
+    _measure(rows, side, candidate.method.max_context, observe, plan, journal, report)
 
 
 def measure_baselines(
@@ -156,28 +133,29 @@ def measure_baselines(
     known = study_training_views(training, inputs, report("training objects"))
     for label in BASELINES:
         observe = _baseline(label, known)
-        _measure(label, side, None, observe, plan, journal, report(label))
+        _measure([label], side, None, observe, plan, journal, report(label))
 
 
 Observe = Callable[
-    [int, Place, Views, Cameras], tuple[Float[Tensor, "view 3 height width"], Cost]
+    [int, Place, Views, Cameras, Report],
+    tuple[Float[Tensor, "sample view 3 height width"], Cost],
 ]
 
 
 def _baseline(label: str, known: TrainingViews) -> Observe:
     def observe(
-        number: int, place: Place, context: Views, cameras: Cameras
-    ) -> tuple[Float[Tensor, "view 3 height width"], Cost]:
+        number: int, place: Place, context: Views, cameras: Cameras, on_view: Report
+    ) -> tuple[Float[Tensor, "sample=1 view 3 height width"], Cost]:
         if label == MEAN_IMAGE:
-            return known.mean_image(cameras), Cost()
-        return known.nearest_object(number, cameras), Cost()
+            return known.mean_image(cameras)[None], Cost()
+        return known.nearest_object(number, cameras)[None], Cost()
 
     return observe
 
 
 @torch.no_grad()
 def _measure(
-    label: str,
+    rows: Sequence[str],
     side: int,
     max_context: int | None,
     observe: Observe,
@@ -185,28 +163,59 @@ def _measure(
     journal: Journal,
     report: Report,
 ) -> None:
-    shown, metrics = plan.shown(), list(plan.metrics)
+    """Measure what is missing of rows: the first sample's and, if there is, the best's.
+
+    Progress counts views, which may take minutes each.
+    """
+    shown = plan.shown()
+    sizes = [len(place.choice.targets) for place in plan.places]
     for number, place in enumerate(plan.places):
-        key = (label, place.data, place.scene)
-        if key not in journal.records:
+        before = sum(sizes[:number])
+
+        def on_view(done: int, total: int, before=before, own=sizes[number]) -> None:
+            report(before + done * own // total, sum(sizes))
+
+        if any((row, place.data, place.scene) not in journal.records for row in rows):
             context, truth = place.load(side, max_context)
-            images, cost = observe(number, place, context, truth.cameras)
-            seen = ObservedViews(context, truth, images.clamp(0, 1))
-            angles = view_angles(truth.cameras, context.cameras)
-            features = describe_views(seen, metrics)
-            numbers: dict[str, Any] = {
-                "given": place.choice.context,
-                "views": place.choice.targets,
-                "angles": [round(a, 2) for a in angles.tolist()],
-                "values": measure_views(seen, metrics),
-                "cost": dataclasses.asdict(cost),
-                "pictures": _write_pictures(journal, place, seen, angles, label)
-                if number in shown
-                else None,
-            }
-            name = journal.write_features(key, features) if features else None
-            journal.add(Record(*key, numbers, name))
-        report(number + 1, len(plan.places))
+            images, cost = observe(number, place, context, truth.cameras, on_view)
+            samples = [ObservedViews(context, truth, x.clamp(0, 1)) for x in images]
+            best = max(samples, key=_mean_psnr)
+            for row, seen in zip(rows, [samples[0], best], strict=False):
+                _record(row, place, seen, cost, plan, journal, number in shown)
+        report(before + sizes[number], sum(sizes))
+
+
+def _mean_psnr(seen: ObservedViews) -> float:
+    return float(psnr(seen.images, seen.truth.images).mean())
+
+
+def _record(
+    label: str,
+    place: Place,
+    seen: ObservedViews,
+    cost: Cost,
+    plan: Plan,
+    journal: Journal,
+    shown: bool,
+) -> None:
+    """Measure and keep one sample of a scene, if it is not kept yet."""
+    key, metrics = (label, place.data, place.scene), list(plan.metrics)
+    if key in journal.records:
+        return
+    angles = view_angles(seen.truth.cameras, seen.context.cameras)
+    features = describe_views(seen, metrics)
+    numbers: dict[str, Any] = {
+        "given": place.choice.context,
+        "views": place.choice.targets,
+        "angles": [round(a, 2) for a in angles.tolist()],
+        "values": measure_views(seen, metrics),
+        "cost": dataclasses.asdict(cost),
+        "pictures": _write_pictures(journal, place, seen, angles, label)
+        if shown
+        else None,
+    }
+    name = journal.write_features(key, features) if features else None
+    journal.add(Record(*key, numbers, name))
 
 
 def _write_pictures(
@@ -239,21 +248,3 @@ def _write_pictures(
             }
         )
     return {"given": given, "shown": shown}
-
-
-def render_views(
-    scene: Scene, cameras: Cameras, size: tuple[int, int]
-) -> Float[Tensor, "view 3 height width"]:
-    """One scene at cameras (view,), a few at a time."""
-    parts = [
-        scene.render(cameras[start : start + VIEWS_AT_ONCE], size).color
-        for start in range(0, len(cameras), VIEWS_AT_ONCE)
-    ]
-    return torch.cat(parts)
-
-
-def _now(device: torch.device) -> float:
-    """Seconds, once the device has done what it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

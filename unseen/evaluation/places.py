@@ -17,6 +17,7 @@ from unseen.evaluation.protocols import Choice, Protocol, Unsuitable
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.check import check_cameras, check_views
 from unseen.geometry.views import Views
+from unseen.methods.method import scene_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +52,16 @@ class Place:
         views = load_views(self.dataset, self.index, side, self.choice.sampled)
         return views.cameras
 
+    def seeds(self, seed: int, samples: int) -> list[int]:
+        """Seeds of samples of this scene, which depend on nothing else that is there.
+
+        The first ones do not depend on their number.
+        """
+        first = self.seed(seed)
+        return [first, *(scene_seed(first, i) for i in range(1, samples))]
+
     def seed(self, seed: int) -> int:
-        """A seed of this scene's own, which does not depend on what else is there."""
+        """A seed of this scene's own."""
         digest = hashlib.sha256(f"{seed}/{self.data}/{self.scene}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 2
 

@@ -106,6 +106,12 @@ def _join(join, join_cameras, views: Sequence[Views], dim: int) -> Views:
     )
 
 
+def pick_views(views: Views, index: Int[Tensor, "batch pick"]) -> Views:
+    """Views (batch, pick) with numbers `index` (batch, pick) out of (batch, view)."""
+    rows = torch.arange(len(index), device=index.device)[:, None]
+    return Views(views.images, views.cameras)[rows, index]
+
+
 @dataclasses.dataclass(frozen=True)
 class Example:
     """Views of one scene (or, batched, of several): what is given, what is asked.

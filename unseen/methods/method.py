@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
@@ -174,16 +175,33 @@ class ViewMethod(Method):
         `on_step` receives the steps done and to do.
         """
 
+    def sample_views(
+        self,
+        context: Views,
+        cameras: Cameras,
+        seeds: Sequence[int],
+        options: SampleOptions | None = None,
+        on_view: Callable[[int, int], None] | None = None,
+    ) -> Views:
+        """Views at cameras (batch, view), one after the other, each from all before it.
+
+        The random numbers of a view come from its entry's seed and its number alone.
+        `on_view` receives the views done and to do.
+        """
+        known = Views(context.images, context.cameras)
+        for view in range(cameras.shape[1]):
+            own = [scene_seed(seed, view) for seed in seeds]
+            image = self.sample_view(known, cameras[:, view], own, options)
+            known = add_view(known, image, cameras[:, view])
+            if on_view is not None:
+                on_view(view + 1, cameras.shape[1])
+        return known[:, context.shape[1] :]
+
     def sample(
         self, context: Views, cameras: Cameras, generator: torch.Generator
     ) -> Views:
-        known = Views(context.images, context.cameras)
-        for view in range(cameras.shape[1]):
-            seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
-            camera = cameras[:, view]
-            image = self.sample_view(known, camera, seeds.tolist())
-            known = add_view(known, image, camera)
-        return known[:, context.shape[1] :]
+        seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
+        return self.sample_views(context, cameras, seeds.tolist())
 
 
 class ViewKeeper(abc.ABC):
@@ -238,3 +256,9 @@ def add_view(
     """Views (batch, view) and one more per batch entry."""
     new = Views(image[:, None], camera.reshape(-1, 1))
     return Views.cat([known, new], dim=1)
+
+
+def scene_seed(seed: int, index: int) -> int:
+    """The seed of the index-th scene: unrelated to those of other seeds and scenes."""
+    digest = hashlib.sha256(f"{seed}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2

@@ -11,6 +11,7 @@ from unseen.errors import UserError
 from unseen.methods.codenerf import CodeNeRF, CodeNeRFConfig
 from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
 from unseen.methods.enr import ENR, ENRConfig
+from unseen.methods.genvs import GENVS_PRESETS, GeNVS, GeNVSConfig
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
@@ -38,6 +39,7 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "VisionNeRF": (VisionNeRF, VisionNeRFConfig),
     "ThreeDiM": (ThreeDiM, ThreeDiMConfig),
     "RenderDiffusion": (RenderDiffusion, RenderDiffusionConfig),
+    "GeNVS": (GeNVS, GeNVSConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -134,6 +136,7 @@ PRESETS: dict[str, Preset] = {
     **FEED_FORWARD_PRESETS,
     **THREEDIM_PRESETS,
     **RENDERDIFFUSION_PRESETS,
+    **GENVS_PRESETS,
 }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unseen.diffusion.guidance import classifier_free
@@ -25,7 +25,7 @@ from unseen.diffusion.times import times_uniform
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.rays import image_rays
-from unseen.geometry.views import Example, Views
+from unseen.geometry.views import Example, Views, pick_views
 from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
 from unseen.methods.photometric import weighted_losses
 from unseen.networks.xunet import XUNet, XUNetConfig
@@ -226,12 +226,6 @@ def pair_rays(
     directions = torch.nn.functional.normalize(directions, dim=-1)
     rays = torch.cat([origins, directions], dim=-1)
     return rays.transpose(-1, -2).unflatten(-1, size)
-
-
-def pick_views(views: Views, index: Int[Tensor, "batch pick"]) -> Views:
-    """Views (batch, pick) with numbers `index` (batch, pick) out of (batch, view)."""
-    rows = torch.arange(len(index), device=index.device)[:, None]
-    return Views(views.images, views.cameras)[rows, index]
 
 
 def _flat(views: Views) -> Views:

@@ -8,6 +8,7 @@ the first four stages say is resized to the first one's size and stacked.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,19 +35,31 @@ class ResNetConfig:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut (He et al., 2016)."""
+    """Two 3x3 convolutions around a shortcut (He et al., 2016).
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    GeNVS leaves the normalisation out (`norm`) and spreads the taps of its last stage
+    (`dilation`) where others halve the size.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        norm: bool = True,
+        dilation: int = 1,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        make_norm = nn.BatchNorm2d if norm else nn.Identity
+        taps = {"padding": dilation, "dilation": dilation, "bias": False}
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, **taps)
+        self.bn1 = make_norm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, **taps)
+        self.bn2 = make_norm(outputs)
         self.downsample: nn.Sequential | None = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                nn.BatchNorm2d(outputs),
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), make_norm(outputs)
             )
 
     def forward(
@@ -55,6 +68,15 @@ class BasicBlock(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         x = functional.relu(self.bn1(self.conv1(x)))
         return functional.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+def residual_stage(
+    inputs: int, outputs: int, count: int, stride: int, **block: Any
+) -> nn.Sequential:
+    """`count` blocks, of which the first changes width and size; see `BasicBlock`."""
+    first = BasicBlock(inputs, outputs, stride, **block)
+    rest = (BasicBlock(outputs, outputs, 1, **block) for _ in range(count - 1))
+    return nn.Sequential(first, *rest)
 
 
 class ResNetPyramid(nn.Module):
@@ -69,9 +91,8 @@ class ResNetPyramid(nn.Module):
         inputs = width
         for index, count in enumerate(config.blocks):
             outputs, stride = width * 2**index, 1 if index == 0 else 2
-            blocks = [BasicBlock(inputs, outputs, stride)]
-            blocks += [BasicBlock(outputs, outputs, 1) for _ in range(count - 1)]
-            self.add_module(f"layer{index + 1}", nn.Sequential(*blocks))
+            stage = residual_stage(inputs, outputs, count, stride)
+            self.add_module(f"layer{index + 1}", stage)
             inputs = outputs
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -75,16 +75,7 @@ class FrustumVolumeScene(FieldScene):
         Float[Tensor, "*batch view point channel"], Bool[Tensor, "*batch view point"]
     ]:
         """What each view's volume says of world points, and whether it holds them."""
-        xy, depth = project(self.cameras, points[..., None, :, :])
-        near, far = self.cameras.near[..., None], self.cameras.far[..., None]
-        z = (depth - near) / (far - near)
-        # The last axis of the grid is the fastest one: slices, then columns, rows.
-        coordinates = torch.stack([z, xy[..., 0], xy[..., 1]], dim=-1)
-        height, width, slices = self.volumes.shape[-4:-1]
-        corners = trilinear_corners(coordinates.flatten(0, -3), (height, width, slices))
-        table = self.volumes.flatten(0, -5).movedim(-1, 1)
-        found = lookup(table, corners).reshape(*coordinates.shape[:-1], -1)
-        return found, ((coordinates >= 0) & (coordinates <= 1)).all(dim=-1)
+        return look_up_frustums(self.volumes, self.cameras, points)
 
     def evaluate(
         self, points: Float[Tensor, "*batch point 3"]
@@ -195,6 +186,30 @@ class FrustumVolumeScene(FieldScene):
             tensors["background"],
             config["num_samples"],
         )
+
+
+def look_up_frustums(
+    volumes: Float[Tensor, "*batch view height width slice channel"],
+    cameras: Cameras,
+    points: Float[Tensor, "*batch point 3"],
+) -> tuple[
+    Float[Tensor, "*batch view point channel"], Bool[Tensor, "*batch view point"]
+]:
+    """What volumes in the frustums of cameras (*batch view) say of world points.
+
+    Trilinear, and zero outside with a linear fall-off. Also says whether a volume holds
+    a point.
+    """
+    xy, depth = project(cameras, points[..., None, :, :])
+    near, far = cameras.near[..., None], cameras.far[..., None]
+    z = (depth - near) / (far - near)
+    # The last axis of the grid is the fastest one: slices, then columns, rows.
+    coordinates = torch.stack([z, xy[..., 0], xy[..., 1]], dim=-1)
+    height, width, slices = volumes.shape[-4:-1]
+    corners = trilinear_corners(coordinates.flatten(0, -3), (height, width, slices))
+    table = volumes.flatten(0, -5).movedim(-1, 1)
+    found = lookup(table, corners).reshape(*coordinates.shape[:-1], -1)
+    return found, ((coordinates >= 0) & (coordinates <= 1)).all(dim=-1)
 
 
 def pool_views(
