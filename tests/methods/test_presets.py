@@ -24,7 +24,10 @@ from unseen.methods.renderdiffusion import RenderDiffusionConfig
 from unseen.methods.srn import SRNConfig
 from unseen.methods.threedim import ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRFConfig
+from unseen.methods.zero123 import Zero123Config
+from unseen.networks.clip import ClipImageConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
+from unseen.networks.conv_encoder import ConvEncoderConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 
 
@@ -61,6 +64,8 @@ def affordable(config: Any) -> Any:
         return affordable_triplane(config)
     if isinstance(config, GeNVSConfig):
         return affordable_genvs(config)
+    if isinstance(config, Zero123Config):
+        return affordable_latent(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -101,6 +106,29 @@ def affordable_genvs(config: GeNVSConfig) -> GeNVSConfig:
             config.denoiser, channels=8, num_blocks=1, embedding=8
         ),
         sampling=dataclasses.replace(config.sampling, num_steps=2),
+def affordable_latent(config: Zero123Config) -> Zero123Config:
+    """Thin networks, small images, few steps."""
+    encoder: Any = ConvEncoderConfig((8,), 16, groups=4)
+    if isinstance(config.image_encoder, ClipImageConfig):
+        encoder = ClipImageConfig(8, 4, 16, 1, 2, 16, 16)
+    unet = dataclasses.replace(
+        config.unet,
+        channels=(8, 16),
+        attention=(True, False),
+        blocks=1,
+        context=16,
+        heads=(1, 2),
+        groups=4,
+    )
+    return dataclasses.replace(
+        config,
+        unet=unet,
+        autoencoder=dataclasses.replace(
+            config.autoencoder, channels=(8, 8), blocks=1, groups=4
+        ),
+        image_encoder=encoder,
+        image_size=16,
+        sampling=dataclasses.replace(config.sampling, num_steps=3),
     )
 
 

@@ -110,7 +110,7 @@ def convert_unet(official: Mapping[str, Tensor], blocks: int) -> dict[str, Tenso
 def convert_autoencoder(
     official: Mapping[str, Tensor], levels: int
 ) -> dict[str, Tensor]:
-    """Tensors of an autoencoder, of an LDM or of diffusers, under its names of today."""
+    """Tensors of an LDM's autoencoder, or of an old diffusers', as they are today."""
     tensors = {}
     for key, value in official.items():
         name = rename_autoencoder(key, levels)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unseen.diffusion.schedule import Schedule
+from unseen.errors import UserError
 
 
 def times_uniform(
@@ -22,6 +23,32 @@ def times_uniform(
     """
     _check(steps, t_start, t_end)
     return torch.linspace(t_start, t_end, steps + 1, dtype=torch.float64)
+
+
+def times_leading(
+    steps: int, num_steps: int = 1000, drop_noisiest: bool = False
+) -> Float[Tensor, "time"]:
+    """The times of latent diffusion's DDIM: a table of `num_steps` in equal strides.
+
+    With the stride c = num_steps // steps the integer steps are 1, c + 1, 2 c + 1 ..,
+    visited from the last one down, and then step 0, where the sampler stops: what is
+    left of the noise there is not removed. Where c does not divide `num_steps`, there
+    are more steps than were asked for. Zero-1-to-3's sampler skips the noisiest.
+
+    Raises:
+        UserError: the table has fewer steps, or none would be left.
+    """
+    low = 2 if drop_noisiest else 1
+    if not low <= steps <= num_steps:
+        raise UserError(
+            f"this sampler takes {low} to {num_steps} steps, not {steps}: its table "
+            f"has {num_steps}."
+        )
+    # The last one must not lie beyond the table, as it does for a stride of 1 or 3.
+    table = torch.arange(0, num_steps - 1, num_steps // steps, dtype=torch.float64)
+    if drop_noisiest:
+        table = table[:-1]
+    return (torch.cat([table.flip(0) + 1, torch.zeros(1)]) + 1) / num_steps
 
 
 def times_log_snr(

@@ -25,6 +25,7 @@ from unseen.methods.renderdiffusion import (
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.methods.threedim import THREEDIM_PRESETS, ThreeDiM, ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
+from unseen.methods.zero123 import ZERO123_PRESETS, Zero123, Zero123Config
 from unseen.networks.unet2d import UNet2dConfig
 from unseen.training.config import TrainConfig
 from unseen.training.preset import Preset
@@ -40,6 +41,7 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "ThreeDiM": (ThreeDiM, ThreeDiMConfig),
     "RenderDiffusion": (RenderDiffusion, RenderDiffusionConfig),
     "GeNVS": (GeNVS, GeNVSConfig),
+    "Zero123": (Zero123, Zero123Config),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -137,6 +139,7 @@ PRESETS: dict[str, Preset] = {
     **THREEDIM_PRESETS,
     **RENDERDIFFUSION_PRESETS,
     **GENVS_PRESETS,
+    **ZERO123_PRESETS,
 }
 
 
