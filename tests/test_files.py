@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from unseen.errors import UserError
@@ -70,6 +71,30 @@ def test_tensors_come_back(tmp_path: Path):
     assert metadata == {"key": "value"}
     for name, tensor in tensors.items():
         assert torch.equal(found[name], tensor)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"key": 'a "word" and ü'}])
+def test_the_bytes_are_those_of_the_library(tmp_path: Path, metadata: dict[str, str]):
+    tensors = {
+        f"{kind} é".replace("torch.", ""): torch.arange(6).reshape(2, 3).to(kind)
+        for kind in (
+            torch.bool,
+            torch.uint8,
+            torch.int8,
+            torch.int16,
+            torch.float16,
+            torch.bfloat16,
+            torch.int32,
+            torch.float32,
+            torch.float64,
+            torch.int64,
+        )
+    }
+    tensors |= {"scalar": torch.tensor(2.0), "empty": torch.zeros(0, 3)}
+    tensors |= {"b": torch.ones(3), "a": torch.zeros(5)}
+    write_tensors(tmp_path / "a", tensors, metadata)
+    expected = safetensors.torch.save(tensors, metadata or None)
+    assert (tmp_path / "a").read_bytes() == expected
 
 
 def test_bytes_depend_on_the_arguments_only(tmp_path: Path):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -93,21 +93,51 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+# The names of types in safetensors files, in the order in which tensors lie there: the
+# last ones first, so that all of them are aligned.
+_TYPES = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int32: "I32",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int64: "I64",
+}
+
+
 def write_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
     """Write a safetensors file, whole or not at all.
 
     The bytes depend on the arguments only, if `metadata` has one key at most (the
-    format does not keep the order of several). Tensors are copied to the CPU, so views
-    of other tensors and shared storage are fine.
+    format does not keep the order of several). Views of other tensors and shared
+    storage are fine. One tensor at a time is copied, so that models which barely fit
+    into memory can be written.
     """
-    copies = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in sorted(tensors.items())
-    }
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(copies, dict(metadata)))
+    order = list(_TYPES)
+    names = sorted(tensors, key=lambda n: (-order.index(tensors[n].dtype), n))
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in names:
+        tensor = tensors[name]
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _TYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
 
 
 def read_tensors(

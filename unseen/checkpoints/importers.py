@@ -75,6 +75,10 @@ def _read_genvs(path: Path) -> Method:
     from unseen.checkpoints.genvs_port import read_genvs
 
     return read_genvs(path)
+def _read_zero123(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.zero123_authors import read_zero123
+
+    return read_zero123(path, **options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +86,14 @@ class Importer:
     """How the weights of one system's authors are read.
 
     `method` is the name in `METHODS` of what `read` returns; `options` are the keyword
-    arguments that `read` takes, because the file does not tell.
+    arguments that `read` takes, because the file does not tell. With `folders` it reads
+    folders in the layout of diffusers, too.
     """
 
     method: str
     read: Callable[..., Method]
     options: tuple[str, ...] = ()
+    folders: bool = False
 
 
 IMPORTERS: Mapping[str, Importer] = {
@@ -103,6 +109,7 @@ IMPORTERS: Mapping[str, Importer] = {
         "RenderDiffusion", _read_renderdiffusion, ("release", "image_size")
     ),
     "genvs": Importer("GeNVS", _read_genvs),
+    "zero123": Importer("Zero123", _read_zero123, ("release", "weights"), True),
 }
 
 

@@ -105,8 +105,14 @@ def load_weights(method: Method, model: str | Path) -> None:
     """
     path = find_model(model) / "model.safetensors"
     tensors, _ = read_tensors(path)
-    check_tensors(method.state_dict(), tensors, path)
-    method.load_state_dict(tensors)
+    expected = method.state_dict()
+    check_tensors(expected, tensors, path)
+    if method.made_empty:
+        # Not copied: such a method may not have room for two sets of weights.
+        tensors = {name: x.to(expected[name].dtype) for name, x in tensors.items()}
+        method.load_state_dict(tensors, assign=True)
+    else:
+        method.load_state_dict(tensors)
 
 
 def describe_model(model: str | Path) -> dict[str, Any]:
@@ -196,5 +202,6 @@ def _build(config: dict[str, Any], path: Path) -> Method:
     method_class, config_class = METHODS[config["method"]]
     settings = from_json(config_class, config.get("config"), str(path))
     # The weights are about to be replaced, so the caller's generator stays untouched.
-    with torch.random.fork_rng(devices=[]):
+    device = "meta" if method_class.made_empty else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         return method_class(settings)  # type: ignore[call-arg]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,30 @@ from torch import Tensor
 
 from unseen.errors import UserError
 from unseen.files import check_tensors
-from unseen.methods.registry import build_method
+from unseen.methods.registry import METHODS, build_method, method_name
+
+LIGHTNING = ("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",)
+"""Classes that the checkpoints of PyTorch Lightning mention beside their tensors."""
 
 
-def read_checkpoint(path: str | Path, owner: str, mmap: bool = False) -> dict[str, Any]:
+class _Nothing:
+    """Stands for a class that a file mentions: it keeps nothing and does nothing."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def read_checkpoint(
+    path: str | Path, owner: str, mmap: bool = False, mentioned: Sequence[str] = ()
+) -> dict[str, Any]:
     """The dictionary in a PyTorch file; nothing in the file is executed.
 
     `owner` names the system that the file should be of, for messages. `mmap` leaves
-    tensors on the disk until they are used.
+    tensors on the disk until they are used. Classes that are `mentioned`, by their full
+    names, are not imported: something empty takes their place.
 
     Raises:
         UserError: the file is missing, cut short, not a checkpoint, holds more than
@@ -27,8 +43,10 @@ def read_checkpoint(path: str | Path, owner: str, mmap: bool = False) -> dict[st
     """
     if not Path(path).is_file():
         raise UserError(f"There is no file {path}: give a checkpoint of {owner}.")
+    harmless: list[Any] = [(_Nothing, name) for name in mentioned]
     try:
-        content = torch.load(path, "cpu", weights_only=True, mmap=mmap)
+        with torch.serialization.safe_globals(harmless):
+            content = torch.load(path, "cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         raise UserError(
             f"{path} cannot be read as a PyTorch checkpoint of plain tensors: "
@@ -69,12 +87,18 @@ def count_blocks(names: Iterable[str], pattern: str) -> int:
 def filled(config: Any, tensors: Mapping[str, Tensor], path: str | Path) -> Any:
     """The method of a configuration with weights (to float32), in evaluation mode.
 
+    A method that can be made empty takes the tensors as they are, on the disk or not,
+    and no memory for others.
+
     Raises:
         UserError: a tensor is missing, unknown, misshapen, or not finite.
     """
+    empty = METHODS[method_name(config)][0].made_empty
     # All weights are about to be replaced: the caller's generator stays untouched.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if empty else "cpu"):
         method = build_method(config)
     check_tensors(method.state_dict(), tensors, path)
-    method.load_state_dict({name: x.float() for name, x in tensors.items()})
+    method.load_state_dict(
+        {name: x.float() for name, x in tensors.items()}, assign=empty
+    )
     return method.eval()

@@ -57,17 +57,18 @@ def find_weights(
     )
 
 
-def read_weights(path: Path, what: str) -> dict[str, Tensor]:
+def read_weights(path: Path, what: str, mmap: bool = False) -> dict[str, Tensor]:
     """The tensors of a .safetensors or PyTorch file, without what wraps them.
 
-    Nothing in the file is executed. `what` is for messages, as in `find_weights`.
+    Nothing in the file is executed. `what` is for messages, as in `find_weights`,
+    and `mmap` as in `read_checkpoint`.
 
     Raises:
         UserError: the file cannot be read, or holds something else.
     """
     if path.suffix == ".safetensors":
         return read_tensors(path)[0]
-    content: Any = read_checkpoint(path, what)
+    content: Any = read_checkpoint(path, what, mmap)
     for name in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

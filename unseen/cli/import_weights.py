@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -27,7 +27,7 @@ class Import:
     system: tyro.conf.Positional[str]
     """Whose weights they are, such as dfm."""
     file: tyro.conf.Positional[Path]
-    """The released file."""
+    """The released file; or, for zero123, a folder in the layout of diffusers."""
     out: tyro.conf.Positional[Path]
     """Model folder to write; it must not exist."""
     image_size: int | None = None
@@ -36,6 +36,10 @@ class Import:
     release: str | None = None
     """Which of several releases the file is, for systems whose files do not tell:
     srn or nmr for pixelnerf, cars or co3d for renderdiffusion."""
+    srn or nmr for pixelnerf, zero123 or stable-zero123 for zero123."""
+    weights: Literal["average", "plain"] | None = None
+    """For checkpoints of zero123: the moving average of the weights, or the weights
+    themselves; by default the average where there is one."""
     extent: float | None = None
     """Half the width of the training objects, in the data's units, for codenerf: 0.5
     for the cars of ShapeNet-SRN, 0.75 for its chairs."""
@@ -46,13 +50,13 @@ class Import:
         from unseen.files import check_place
 
         importer = find_importer(self.system)
-        names = ("image_size", "release", "extent")
+        names = ("image_size", "release", "weights", "extent")
         given = {name: getattr(self, name) for name in names}
         options = check_options(self.system, given)
         if self.out.exists() or self.out.is_symlink():
             raise UserError(f"{self.out} exists: choose another folder.")
         check_place(self.out)
-        if not self.file.is_file():
+        if not self.file.is_file() and not (importer.folders and self.file.is_dir()):
             raise UserError(
                 f"{self.file} does not exist or is no file: name the released file."
             )
@@ -64,7 +68,7 @@ class Import:
         provenance = {
             "imported": self.system,
             "file": self.file.name,
-            "sha256": _sha256(self.file),
+            "sha256": _digest(self.file),
             "options": options,
         }
         with result_folder(self.out) as folder:
@@ -90,6 +94,11 @@ def describe(method: Method) -> list[str]:
     return lines
 
 
-def _sha256(path: Path) -> str:
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; of a folder, that of the list of those of its files."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = [f"{_digest(x)}  {x.relative_to(path).as_posix()}\n" for x in files]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -51,6 +51,10 @@ class Method(nn.Module, abc.ABC):
     scenes_at_once: ClassVar[int] = 1
     """Scenes that it is asked for in one batch, where several are wanted."""
 
+    made_empty: ClassVar[bool] = False
+    """Whether it can be made without values (on the device "meta") and then be given
+    tensors: all that it computes with is in its state dict. Large methods should."""
+
     @abc.abstractmethod
     def loss(self, example: Example, generator: torch.Generator) -> Losses:
         """The training loss of a batch of scenes."""

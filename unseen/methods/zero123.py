@@ -100,6 +100,7 @@ class Zero123(ViewMethod):
     max_context: ClassVar[int | None] = 1
     sample_options: ClassVar[frozenset[str]] = frozenset({"num_steps", "guidance"})
     scenes_at_once: ClassVar[int] = 4
+    made_empty: ClassVar[bool] = True
 
     def __init__(self, config: Zero123Config) -> None:
         super().__init__()
@@ -355,13 +356,14 @@ ZERO123_PRESETS: dict[str, Preset] = {
                 heads=(2, 4),
                 groups=8,
             ),
-            AutoencoderConfig((16, 32, 48), 1, groups=8, scale=1.0),
+            AutoencoderConfig((16, 32, 32), 1, groups=8, scale=1.0),
             ConvEncoderConfig(),
             image_size=64,
             from_scratch=True,
+            sampling=Zero123Sampling(num_steps=25, guidance=2.0),
         ),
         dataclasses.replace(MINUTES, steps=10_000, ema_decay=0.999),
-        num_target=2,
+        num_target=1,
         description="A thin Zero-1-to-3 at 64x64 with an autoencoder of its own.",
     ),
 }
