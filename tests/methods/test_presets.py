@@ -106,6 +106,9 @@ def affordable_genvs(config: GeNVSConfig) -> GeNVSConfig:
             config.denoiser, channels=8, num_blocks=1, embedding=8
         ),
         sampling=dataclasses.replace(config.sampling, num_steps=2),
+    )
+
+
 def affordable_latent(config: Zero123Config) -> Zero123Config:
     """Thin networks, small images, few steps."""
     encoder: Any = ConvEncoderConfig((8,), 16, groups=4)

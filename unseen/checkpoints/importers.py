@@ -75,6 +75,8 @@ def _read_genvs(path: Path) -> Method:
     from unseen.checkpoints.genvs_port import read_genvs
 
     return read_genvs(path)
+
+
 def _read_zero123(path: Path, **options: Any) -> Method:
     from unseen.checkpoints.zero123_authors import read_zero123
 

@@ -35,8 +35,8 @@ class Import:
     systems whose files do not tell."""
     release: str | None = None
     """Which of several releases the file is, for systems whose files do not tell:
-    srn or nmr for pixelnerf, cars or co3d for renderdiffusion."""
-    srn or nmr for pixelnerf, zero123 or stable-zero123 for zero123."""
+    srn or nmr for pixelnerf, cars or co3d for renderdiffusion, zero123 or
+    stable-zero123 for zero123."""
     weights: Literal["average", "plain"] | None = None
     """For checkpoints of zero123: the moving average of the weights, or the weights
     themselves; by default the average where there is one."""
