@@ -16,6 +16,7 @@ from unseen.geometry.views import Example, Views
 from unseen.methods.codenerf import CodeNeRFConfig
 from unseen.methods.dfm import DFMConfig
 from unseen.methods.enr import ENRConfig
+from unseen.methods.holodiffusion import HoloDiffusionConfig
 from unseen.methods.lfn import LFNConfig
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
@@ -55,6 +56,8 @@ def affordable(config: Any) -> Any:
         return dataclasses.replace(
             config, network=network, image_size=16, sampling=sampling
         )
+    if isinstance(config, HoloDiffusionConfig):
+        return affordable_holodiffusion(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -121,6 +124,29 @@ def affordable_auto_decoder(config: SRNConfig | LFNConfig) -> SRNConfig | LFNCon
         return config
     marcher = dataclasses.replace(config.marcher, features=16)
     return dataclasses.replace(config, marcher=marcher)
+
+
+def affordable_holodiffusion(config: HoloDiffusionConfig) -> HoloDiffusionConfig:
+    """Thin networks, few samples, rays and steps."""
+    trunk = dataclasses.replace(config.encoder.trunk, width=8, blocks=(1, 1))
+    encoder = dataclasses.replace(
+        config.encoder, trunk=trunk, image_size=32, projection=4, width=8
+    )
+    network = dataclasses.replace(
+        config.network, channels=8, num_blocks=1, num_groups=4, heads=2
+    )
+    decoder = dataclasses.replace(config.decoder, features=4, width=16)
+    sampling = dataclasses.replace(config.sampling, num_coarse=8, num_fine=4)
+    return dataclasses.replace(
+        config,
+        encoder=encoder,
+        network=network,
+        decoder=decoder,
+        image_size=16,
+        sampling=sampling,
+        rays=32,
+        num_steps=2,
+    )
 
 
 def views_of_a_scene(views: int, size: int) -> Views:

@@ -65,6 +65,12 @@ def _read_3dim(path: Path) -> Method:
     return read_3dim(path)
 
 
+def _read_holodiffusion(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.holodiffusion_authors import read_holodiffusion
+
+    return read_holodiffusion(path, **options)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -87,6 +93,9 @@ IMPORTERS: Mapping[str, Importer] = {
     "visionnerf": Importer("VisionNeRF", _read_visionnerf),
     "enr": Importer("ENR", _read_enr),
     "3dim": Importer("ThreeDiM", _read_3dim),
+    "holodiffusion": Importer(
+        "HoloDiffusion", _read_holodiffusion, ("image_size", "extent")
+    ),
 }
 
 

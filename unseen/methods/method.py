@@ -37,6 +37,9 @@ class Method(nn.Module, abc.ABC):
     stochastic: ClassVar[bool] = True
     """Whether other seeds give other scenes."""
 
+    min_context: ClassVar[int] = 1
+    """The fewest context views that it can take; 0 samples scenes without any image."""
+
     max_context: ClassVar[int | None] = None
     """The most context views that it can take; None is any number."""
 
@@ -124,6 +127,7 @@ class SceneMethod(Method):
     ) -> Scene:
         """One scene per batch entry of `context`, (batch,).
 
+        `context` is (batch, 0) where a scene is wanted of no image (`min_context`).
         The random numbers of entry i come from `seeds[i]` alone, so that a scene does
         not depend on the batch that it is sampled in. `cameras` (batch, view) is where
         the scenes are going to be seen; methods may need it to know what to sample.

@@ -11,6 +11,11 @@ from unseen.errors import UserError
 from unseen.methods.codenerf import CodeNeRF, CodeNeRFConfig
 from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
 from unseen.methods.enr import ENR, ENRConfig
+from unseen.methods.holodiffusion import (
+    HOLODIFFUSION_PRESETS,
+    HoloDiffusion,
+    HoloDiffusionConfig,
+)
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
@@ -32,6 +37,7 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "PixelNeRF": (PixelNeRF, PixelNeRFConfig),
     "VisionNeRF": (VisionNeRF, VisionNeRFConfig),
     "ThreeDiM": (ThreeDiM, ThreeDiMConfig),
+    "HoloDiffusion": (HoloDiffusion, HoloDiffusionConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -127,6 +133,7 @@ PRESETS: dict[str, Preset] = {
     **AUTO_DECODER_PRESETS,
     **FEED_FORWARD_PRESETS,
     **THREEDIM_PRESETS,
+    **HOLODIFFUSION_PRESETS,
 }
 
 
