@@ -15,9 +15,11 @@ from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views
 from unseen.methods.codenerf import CodeNeRFConfig
 from unseen.methods.dfm import DFMConfig
+from unseen.methods.diffrf import DiffRFConfig
 from unseen.methods.enr import ENRConfig
 from unseen.methods.holodiffusion import HoloDiffusionConfig
 from unseen.methods.lfn import LFNConfig
+from unseen.methods.method import TrainingScenes
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
 from unseen.methods.srn import SRNConfig
@@ -58,6 +60,8 @@ def affordable(config: Any) -> Any:
         )
     if isinstance(config, HoloDiffusionConfig):
         return affordable_holodiffusion(config)
+    if isinstance(config, DiffRFConfig):
+        return affordable_diffrf(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -149,6 +153,23 @@ def affordable_holodiffusion(config: HoloDiffusionConfig) -> HoloDiffusionConfig
     )
 
 
+def affordable_diffrf(config: DiffRFConfig) -> DiffRFConfig:
+    """A thin network, a coarse grid, few steps of fitting and sampling."""
+    network = dataclasses.replace(
+        config.network, channels=8, num_blocks=1, num_groups=4, heads=2
+    )
+    return dataclasses.replace(
+        config,
+        network=network,
+        grid=dataclasses.replace(config.grid, resolution=8, num_samples=8),
+        fit=dataclasses.replace(config.fit, num_steps=2, rays=32),
+        image_size=16,
+        rays=32,
+        num_steps=2,
+        guiding_rays=32,
+    )
+
+
 def views_of_a_scene(views: int, size: int) -> Views:
     generator = torch.Generator().manual_seed(0)
     cameras = Cameras.stack([object_cameras(views, generator)])
@@ -164,6 +185,8 @@ def test_preset_trains_samples_and_survives_its_folder(name: str, tmp_path) -> N
     example = Example(context, target, torch.tensor([1]))
     torch.manual_seed(0)
     method = build_method(config)
+    scenes = TrainingScenes(("first", "second"), lambda number: views[0])
+    method.prepare(scenes, tmp_path / "prepared")
 
     losses = method.train().loss(example, torch.Generator().manual_seed(0))
     losses.total.backward()

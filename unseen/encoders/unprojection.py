@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.projection import project
-from unseen.geometry.ray_choice import object_pixels
+from unseen.geometry.ray_choice import without_background
 from unseen.geometry.views import Views
 from unseen.networks.embeddings import harmonic_embedding
 from unseen.networks.resnet34 import ResNetConfig, ResNetPyramid
@@ -95,10 +95,9 @@ class UnprojectionEncoder(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
                 nn.init.zeros_(layer.bias)
-        constants = {"mean": _MEAN, "deviation": _DEVIATION, "background": background}
-        for name, value in constants.items():
-            color = torch.tensor(value)
-            self.register_buffer(f"_{name}", color, persistent=False)
+        self._background: Tensor
+        color = torch.tensor(background)
+        self.register_buffer("_background", color, persistent=False)
 
     def feature_maps(
         self,
@@ -111,7 +110,10 @@ class UnprojectionEncoder(nn.Module):
         """
         side = self.config.image_size
         small = functional.interpolate(images, (side, side), mode="bilinear")
-        normal = (small - self._mean[:, None, None]) / self._deviation[:, None, None]
+        mean, deviation = (
+            small.new_tensor(x)[:, None, None] for x in (_MEAN, _DEVIATION)
+        )
+        normal = (small - mean) / deviation
         stages = self.trunk.scales(normal)[1:]
         maps = [
             functional.normalize(projection(stage), dim=1) / math.sqrt(len(stages))
@@ -149,22 +151,13 @@ class UnprojectionEncoder(nn.Module):
         # The first channel says how much a view is listened to.
         return (said * said[..., :1].softmax(dim=1)).sum(dim=1)
 
-    def prepare(self, views: Views) -> tuple[Tensor, Tensor]:  # shape: see feature_maps
-        """Images (batch view 3 height width) without background, and their masks."""
-        if views.masks is None:
-            masks = object_pixels(views, self._background).to(views.images)
-            return views.images, masks
-        masks = (views.masks >= 0.5).to(views.images)
-        kept = masks[:, :, None]
-        background = self._background[:, None, None]
-        return views.images * kept + background * (1 - kept), masks
-
     def forward(
         self, views: Views
     ) -> Float[Tensor, "batch feature depth height width"]:
-        images, masks = self.prepare(views)
-        maps = self.feature_maps(images.flatten(0, 1), masks.flatten(0, 1))
-        points = voxel_centers(self.resolution, self.extent, images.device)
+        shown = without_background(views, self._background)
+        assert shown.masks is not None
+        maps = self.feature_maps(shown.images.flatten(0, 1), shown.masks.flatten(0, 1))
+        points = voxel_centers(self.resolution, self.extent, views.images.device)
         return self.volume(self.pool(maps, views.cameras, points))
 
     def volume(

@@ -16,13 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unseen.diffusion.noise import PerSampleNoise
-from unseen.diffusion.samplers import ancestral
+from unseen.diffusion.from_noise import sample_from_noise
 from unseen.diffusion.schedules import LinearSchedule
-from unseen.diffusion.times import times_uniform
 from unseen.encoders.unprojection import UnprojectionConfig, UnprojectionEncoder
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.ray_choice import choose_rays
+from unseen.geometry.ray_choice import choose_rays, without_background
 from unseen.geometry.views import Example, Views
 from unseen.methods.method import (
     Losses,
@@ -33,12 +31,9 @@ from unseen.methods.method import (
 )
 from unseen.methods.photometric import coarse_and_fine
 from unseen.networks.render_mlp import RenderMLP, RenderMLPConfig
-from unseen.networks.resnet34 import ResNetConfig
 from unseen.networks.unet3d import UNet3d, UNet3dConfig
 from unseen.rendering.coarse_fine import CoarseFineSampling
 from unseen.scenes.voxel_features import VOXEL_SAMPLING, VoxelFeatureScene
-from unseen.training.config import TrainConfig
-from unseen.training.preset import MINUTES, Preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +166,7 @@ class HoloDiffusion(SceneMethod):
             chosen = again.nonzero()[:, 0].to(device)
             second = self.denoise(*self._noised(x_0[chosen], generator))
             x_0 = x_0.index_copy(0, chosen, second)
-        target = self._masked(example.target)
+        target = without_background(example.target, self.background)
         rays = choose_rays(target, self.config.rays, 0.0, self.background, generator)
         return coarse_and_fine(self.scene(x_0), rays, target.size, generator)
 
@@ -188,11 +183,6 @@ class HoloDiffusion(SceneMethod):
         noise = torch.randn(x_0.shape, generator=generator).to(x_0)
         return self.schedule.add_noise(x_0, noise, t), t
 
-    def _masked(self, views: Views) -> Views:
-        """Views without their background."""
-        images, masks = self.encoder.prepare(views)
-        return Views(images, views.cameras, masks)
-
     # ---- Sampling -------------------------------------------------------------------
 
     def sample_scene(
@@ -208,14 +198,26 @@ class HoloDiffusion(SceneMethod):
         Given views, nothing is drawn: they are unprojected as in training, and the
         volume is rendered as the authors' code evaluates (see `last_pass`).
         """
+        c = self.config
+
+        def report(done: int, total: int, volumes: Tensor) -> None:
+            if on_step is not None:
+                on_step(done, total, self._finished(volumes))
+
         with evaluating(self):
             if context.shape[1]:
                 volumes = self.denoise_views(context)
-                if on_step is not None:
-                    on_step(1, 1, self._finished(volumes))
+                report(1, 1, volumes)
             else:
-                asked = None if options is None else options.num_steps
-                volumes = self._sample(seeds, asked or self.config.num_steps, on_step)
+                volumes = sample_from_noise(
+                    self.denoise,
+                    (c.decoder.features, *[c.resolution] * 3),
+                    seeds,
+                    self.schedule,
+                    (None if options is None else options.num_steps) or c.num_steps,
+                    self.background.device,
+                    report,
+                )
             return self._finished(volumes)
 
     def denoise_views(
@@ -234,74 +236,3 @@ class HoloDiffusion(SceneMethod):
         self, volumes: Float[Tensor, "batch feature depth height width"]
     ) -> VoxelFeatureScene:
         return self.scene(self.finish(volumes)).detach()
-
-    def _sample(
-        self, seeds: Sequence[int], num_steps: int, on_step: OnStep | None
-    ) -> Float[Tensor, "batch feature depth height width"]:
-        """Ancestral sampling, each estimate clipped."""
-        c, device = self.config, self.background.device
-        draw = PerSampleNoise([torch.Generator().manual_seed(s) for s in seeds])
-        shape = (len(seeds), c.decoder.features, *[c.resolution] * 3)
-
-        def report(index: int, x_t: Tensor, x_0: Tensor) -> None:
-            if on_step is not None:
-                on_step(index + 1, num_steps, self._finished(x_0))
-
-        return ancestral(
-            self.denoise,
-            draw(torch.zeros(shape, device=device)),
-            self.schedule,
-            times_uniform(num_steps),
-            noise=draw,
-            on_step=report,
-        )
-
-
-# No metric stands beside a preset whose training has not been run to its end here.
-HOLODIFFUSION_PRESETS: dict[str, Preset] = {
-    # One volume per GPU and step; 1000 epochs of 8000 batches, the rate divided by ten
-    # after half of them, which is one constant rate here.
-    "holodiffusion": Preset(
-        HoloDiffusionConfig(),
-        TrainConfig(
-            steps=8_000_000,
-            batch_size=1,
-            learning_rate=4e-5,
-            warmup_steps=0,
-            betas=(0.9, 0.999),
-            clip_norm=0.0,
-            ema_decay=0.0,
-        ),
-        num_context=30,
-        num_target=3,
-        description="HoloDiffusion as published, objects of CO3D at 512x512.",
-    ),
-    "holodiffusion-small": Preset(
-        HoloDiffusionConfig(
-            UnprojectionConfig(
-                ResNetConfig(width=16, blocks=(1, 1, 1), first_pool=False),
-                image_size=64,
-                projection=8,
-                width=48,
-            ),
-            UNet3dConfig(
-                channels=32,
-                multipliers=(1, 2, 2),
-                num_blocks=1,
-                attention=(False, False, True),
-                num_groups=8,
-            ),
-            RenderMLPConfig(features=32, width=64, layers=3, skip=0),
-            extent=2.0,
-            image_size=64,
-            sampling=CoarseFineSampling("endpoints", 32, 16, 0),
-            density_noise=0.1,
-            rays=512,
-            num_steps=50,
-        ),
-        dataclasses.replace(MINUTES, batch_size=4, ema_decay=0.99),
-        num_context=6,
-        num_target=2,
-        description="A thin HoloDiffusion at 64x64, for two processor cores.",
-    ),
-}

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -25,6 +26,17 @@ class Losses:
 
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingScenes:
+    """The scenes of the training data, by number: all that there is of each."""
+
+    names: tuple[str, ...]
+    """Names of the scenes; `Example.objects` counts in their order."""
+
+    load: Callable[[int], Views]
+    """All views (view,) of a scene."""
 
 
 class Method(nn.Module, abc.ABC):
@@ -48,6 +60,18 @@ class Method(nn.Module, abc.ABC):
 
     scenes_at_once: ClassVar[int] = 1
     """Scenes that it is asked for in one batch, where several are wanted."""
+
+    def prepare(
+        self,
+        scenes: TrainingScenes,
+        folder: Path,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Make of the training data what the loss needs, before the first step.
+
+        What takes long is kept in `folder`, where a second call finds it again.
+        `on_progress` gets the scenes done and to do. Most methods need nothing.
+        """
 
     @abc.abstractmethod
     def loss(self, example: Example, generator: torch.Generator) -> Losses:

@@ -10,17 +10,15 @@ from unseen.encoders.pixel_aligned import PixelAlignedConfig
 from unseen.errors import UserError
 from unseen.methods.codenerf import CodeNeRF, CodeNeRFConfig
 from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
+from unseen.methods.diffrf import DiffRF, DiffRFConfig
 from unseen.methods.enr import ENR, ENRConfig
-from unseen.methods.holodiffusion import (
-    HOLODIFFUSION_PRESETS,
-    HoloDiffusion,
-    HoloDiffusionConfig,
-)
+from unseen.methods.holodiffusion import HoloDiffusion, HoloDiffusionConfig
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
 from unseen.methods.presets_feed_forward import FEED_FORWARD_PRESETS
+from unseen.methods.presets_voxels import VOXEL_PRESETS
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.methods.threedim import THREEDIM_PRESETS, ThreeDiM, ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
@@ -38,6 +36,7 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "VisionNeRF": (VisionNeRF, VisionNeRFConfig),
     "ThreeDiM": (ThreeDiM, ThreeDiMConfig),
     "HoloDiffusion": (HoloDiffusion, HoloDiffusionConfig),
+    "DiffRF": (DiffRF, DiffRFConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -133,7 +132,7 @@ PRESETS: dict[str, Preset] = {
     **AUTO_DECODER_PRESETS,
     **FEED_FORWARD_PRESETS,
     **THREEDIM_PRESETS,
-    **HOLODIFFUSION_PRESETS,
+    **VOXEL_PRESETS,
 }
 
 
