@@ -15,9 +15,12 @@ from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views
 from unseen.methods.codenerf import CodeNeRFConfig
 from unseen.methods.dfm import DFMConfig
+from unseen.methods.diffrf import DiffRFConfig
 from unseen.methods.enr import ENRConfig
 from unseen.methods.genvs import GeNVSConfig
+from unseen.methods.holodiffusion import HoloDiffusionConfig
 from unseen.methods.lfn import LFNConfig
+from unseen.methods.method import TrainingScenes
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
 from unseen.methods.renderdiffusion import RenderDiffusionConfig
@@ -66,6 +69,10 @@ def affordable(config: Any) -> Any:
         return affordable_genvs(config)
     if isinstance(config, Zero123Config):
         return affordable_latent(config)
+    if isinstance(config, HoloDiffusionConfig):
+        return affordable_holodiffusion(config)
+    if isinstance(config, DiffRFConfig):
+        return affordable_diffrf(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -191,6 +198,46 @@ def affordable_auto_decoder(config: SRNConfig | LFNConfig) -> SRNConfig | LFNCon
     return dataclasses.replace(config, marcher=marcher)
 
 
+def affordable_holodiffusion(config: HoloDiffusionConfig) -> HoloDiffusionConfig:
+    """Thin networks, few samples, rays and steps."""
+    trunk = dataclasses.replace(config.encoder.trunk, width=8, blocks=(1, 1))
+    encoder = dataclasses.replace(
+        config.encoder, trunk=trunk, image_size=32, projection=4, width=8
+    )
+    network = dataclasses.replace(
+        config.network, channels=8, num_blocks=1, num_groups=4, heads=2
+    )
+    decoder = dataclasses.replace(config.decoder, features=4, width=16)
+    sampling = dataclasses.replace(config.sampling, num_coarse=8, num_fine=4)
+    return dataclasses.replace(
+        config,
+        encoder=encoder,
+        network=network,
+        decoder=decoder,
+        image_size=16,
+        sampling=sampling,
+        rays=32,
+        num_steps=2,
+    )
+
+
+def affordable_diffrf(config: DiffRFConfig) -> DiffRFConfig:
+    """A thin network, a coarse grid, few steps of fitting and sampling."""
+    network = dataclasses.replace(
+        config.network, channels=8, num_blocks=1, num_groups=4, heads=2
+    )
+    return dataclasses.replace(
+        config,
+        network=network,
+        grid=dataclasses.replace(config.grid, resolution=8, num_samples=8),
+        fit=dataclasses.replace(config.fit, num_steps=2, rays=32),
+        image_size=16,
+        rays=32,
+        num_steps=2,
+        guiding_rays=32,
+    )
+
+
 def views_of_a_scene(views: int, size: int) -> Views:
     generator = torch.Generator().manual_seed(0)
     cameras = Cameras.stack([object_cameras(views, generator)])
@@ -206,6 +253,8 @@ def test_preset_trains_samples_and_survives_its_folder(name: str, tmp_path) -> N
     example = Example(context, target, torch.tensor([1]))
     torch.manual_seed(0)
     method = build_method(config)
+    scenes = TrainingScenes(("first", "second"), lambda number: views[0])
+    method.prepare(scenes, tmp_path / "prepared")
 
     losses = method.train().loss(example, torch.Generator().manual_seed(0))
     losses.total.backward()

@@ -83,6 +83,12 @@ def _read_zero123(path: Path, **options: Any) -> Method:
     return read_zero123(path, **options)
 
 
+def _read_holodiffusion(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.holodiffusion_authors import read_holodiffusion
+
+    return read_holodiffusion(path, **options)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -112,6 +118,9 @@ IMPORTERS: Mapping[str, Importer] = {
     ),
     "genvs": Importer("GeNVS", _read_genvs),
     "zero123": Importer("Zero123", _read_zero123, ("release", "weights"), True),
+    "holodiffusion": Importer(
+        "HoloDiffusion", _read_holodiffusion, ("image_size", "extent")
+    ),
 }
 
 

@@ -45,23 +45,29 @@ class Train:
     encoder: str | None = None
     """ImageNet weights (.pth or .safetensors file, or a model on the Hugging Face hub)
     that the image encoder of pixelNeRF or VisionNeRF starts from."""
+    prepared: Path | None = None
+    """Folder for what the method makes of the data before the first step (DiffRF fits a
+    grid to every object), to share it among runs; by default `prepared` in `out`."""
     resume: bool = False
     """Continue the run in `out` from its newest checkpoint."""
     overrides: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
 
     def run(self) -> None:
         """Train to the end and write the `model` folder."""
+        from unseen.cli.prepare import prepare
         from unseen.training import distributed
         from unseen.training.run_folder import write_run
 
         run = _with_codes(self._read() if self.resume else self._new())
         device = distributed.start(run.settings.train.device)
         try:
-            trainer = _build_trainer(run, self.out, device, self.resume)
+            stream = _open_stream(run, "train")
+            trainer = _build_trainer(run, stream, self.out, device, self.resume)
             if self.resume:
                 trainer.resume()
             if distributed.rank() == 0:
                 write_run(self.out, run, trainer.step)
+            prepare(run, stream, trainer.method, self.out)
             trainer.train()
         finally:
             distributed.stop()
@@ -79,8 +85,16 @@ class Train:
         settings = _override(self.preset, PRESETS[self.preset], self.overrides)
         data = tuple(str(path.absolute()) for path in self.data)
         name = method_name(settings.method)
+        prepared = None if self.prepared is None else str(self.prepared.absolute())
         return Run(
-            self.preset, name, settings, data, self.weights, self.init, self.encoder
+            self.preset,
+            name,
+            settings,
+            data,
+            self.weights,
+            self.init,
+            self.encoder,
+            prepared,
         )
 
     def _read(self) -> Run:
@@ -99,7 +113,10 @@ class Train:
         # The same data may lie elsewhere by now.
         data = tuple(str(path.absolute()) for path in self.data) or run.data
         weights = self.weights or run.weights
-        return dataclasses.replace(run, settings=settings, data=data, weights=weights)
+        prepared = run.prepared if self.prepared is None else str(self.prepared)
+        return dataclasses.replace(
+            run, settings=settings, data=data, weights=weights, prepared=prepared
+        )
 
 
 def parse_train(arguments: list[str]) -> Train:
@@ -181,7 +198,9 @@ def _with_codes(run: Run) -> Run:
     return dataclasses.replace(run, settings=settings)
 
 
-def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Trainer:
+def _build_trainer(
+    run: Run, stream: ExampleStream, folder: Path, device: str, resumed: bool
+) -> Trainer:
     """The method with initial weights from the seed, the data, the trainer."""
     import torch
 
@@ -207,7 +226,6 @@ def _build_trainer(run: Run, folder: Path, device: str, resumed: bool) -> Traine
         # At every checkpoint, so that a model can be looked at while it trains.
         save_model(trainer.method, folder / "model", _provenance(run, trainer))
 
-    stream = _open_stream(run, "train")
     if distributed.rank() == 0:
         _report_problems(stream)
     held_out = _open_stream(run, "test").batch(0, GRID_SCENES)

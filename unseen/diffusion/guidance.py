@@ -1,11 +1,11 @@
-"""Guidance of a denoiser, in x_0."""
+"""Guidance of a denoiser: towards a condition, an energy, or what is known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Denoise = Callable[
@@ -42,6 +42,45 @@ def guided_denoise(denoise_both: Denoise, scale: float) -> Denoise:
         return classifier_free(conditional, unconditional, scale)
 
     return denoise
+
+
+def keep_known(
+    denoise: Denoise,
+    known: Float[Tensor, "*#shape"],
+    kept: Bool[Tensor, "*#shape"],
+) -> Denoise:
+    """A denoiser whose estimate of what is `kept` is what is known of it.
+
+    An ancestral sampler then draws these entries from the posterior of the forward
+    process given its end, so that they are as noisy as all others, and arrive.
+    """
+
+    def completed(
+        x_t: Float[Tensor, "batch *rest"], t: Float[Tensor, "batch"]
+    ) -> Float[Tensor, "batch *rest"]:
+        return torch.where(kept, known, denoise(x_t, t))
+
+    return completed
+
+
+def guided_noise(
+    predict_noise: Callable[[Float[Tensor, "*shape"]], Float[Tensor, "*shape"]],
+    energy: Callable[
+        [Float[Tensor, "*shape"], Float[Tensor, "*shape"]], Float[Tensor, "batch"]
+    ],
+    x_t: Float[Tensor, "*shape"],
+    sigma: Float[Tensor, "*#shape"],
+) -> Float[Tensor, "*shape"]:
+    """eps + sigma grad E: guidance by the gradient of an energy -log p(y | x_t).
+
+    (Dhariwal & Nichol 2021, algorithm 2.) `energy` takes x_t and the unguided noise,
+    through which the gradient flows back; gradients are on whatever the caller's mode.
+    """
+    with torch.enable_grad():
+        state = x_t.detach().requires_grad_()
+        eps = predict_noise(state)
+        (gradient,) = torch.autograd.grad(energy(state, eps).sum(), state)
+    return eps.detach() + sigma * gradient
 
 
 def dynamic_threshold(

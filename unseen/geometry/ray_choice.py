@@ -29,7 +29,7 @@ class ChosenRays:
 
 def object_pixels(
     views: Views, background: Float[Tensor, "3"]
-) -> Bool[Tensor, "batch view height width"]:
+) -> Bool[Tensor, "*batch height width"]:
     """Where the views show an object: by their masks, or else by the background.
 
     A pixel without mask is an object's if any channel differs from the background.
@@ -37,7 +37,22 @@ def object_pixels(
     if views.masks is not None:
         return views.masks > 0
     different = (views.images - background[:, None, None]).abs() > 0.5 / 255
-    return different.any(dim=2)
+    return different.any(dim=-3)
+
+
+def without_background(views: Views, background: Float[Tensor, "3"]) -> Views:
+    """Views with the object's pixels as they are and all others of one colour.
+
+    Masks are cut at one half; views without masks get those of `object_pixels`, and
+    keep their colours. Depths are dropped.
+    """
+    if views.masks is None:
+        masks = object_pixels(views, background).to(views.images)
+        return Views(views.images, views.cameras, masks)
+    masks = (views.masks >= 0.5).to(views.images)
+    kept = masks[..., None, :, :]
+    images = views.images * kept + background[:, None, None] * (1 - kept)
+    return Views(images, views.cameras, masks)
 
 
 def choose_rays(

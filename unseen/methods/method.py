@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -27,6 +28,17 @@ class Losses:
 
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingScenes:
+    """The scenes of the training data, by number: all that there is of each."""
+
+    names: tuple[str, ...]
+    """Names of the scenes; `Example.objects` counts in their order."""
+
+    load: Callable[[int], Views]
+    """All views (view,) of a scene."""
 
 
 class Method(nn.Module, abc.ABC):
@@ -54,6 +66,18 @@ class Method(nn.Module, abc.ABC):
     made_empty: ClassVar[bool] = False
     """Whether it can be made without values (on the device "meta") and then be given
     tensors: all that it computes with is in its state dict. Large methods should."""
+
+    def prepare(
+        self,
+        scenes: TrainingScenes,
+        folder: Path,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Make of the training data what the loss needs, before the first step.
+
+        What takes long is kept in `folder`, where a second call finds it again.
+        `on_progress` gets the scenes done and to do. Most methods need nothing.
+        """
 
     @abc.abstractmethod
     def loss(self, example: Example, generator: torch.Generator) -> Losses:

@@ -10,13 +10,16 @@ from unseen.encoders.pixel_aligned import PixelAlignedConfig
 from unseen.errors import UserError
 from unseen.methods.codenerf import CodeNeRF, CodeNeRFConfig
 from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
+from unseen.methods.diffrf import DiffRF, DiffRFConfig
 from unseen.methods.enr import ENR, ENRConfig
 from unseen.methods.genvs import GENVS_PRESETS, GeNVS, GeNVSConfig
+from unseen.methods.holodiffusion import HoloDiffusion, HoloDiffusionConfig
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
 from unseen.methods.presets_feed_forward import FEED_FORWARD_PRESETS
+from unseen.methods.presets_voxels import VOXEL_PRESETS
 from unseen.methods.renderdiffusion import (
     RENDERDIFFUSION_PRESETS,
     RenderDiffusion,
@@ -42,6 +45,8 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "RenderDiffusion": (RenderDiffusion, RenderDiffusionConfig),
     "GeNVS": (GeNVS, GeNVSConfig),
     "Zero123": (Zero123, Zero123Config),
+    "HoloDiffusion": (HoloDiffusion, HoloDiffusionConfig),
+    "DiffRF": (DiffRF, DiffRFConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -140,6 +145,7 @@ PRESETS: dict[str, Preset] = {
     **RENDERDIFFUSION_PRESETS,
     **GENVS_PRESETS,
     **ZERO123_PRESETS,
+    **VOXEL_PRESETS,
 }
 
 

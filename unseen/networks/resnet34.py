@@ -98,9 +98,10 @@ class ResNetPyramid(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
-    def forward(
+    def scales(
         self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch feature map_height map_width"]:
+    ) -> list[Float[Tensor, "batch _ _ _"]]:
+        """Features of the stem (before any pooling) and of every stage."""
         x = functional.relu(self.bn1(self.conv1(images)))
         scales = [x]
         if self.config.first_pool:
@@ -108,6 +109,12 @@ class ResNetPyramid(nn.Module):
         for index in range(len(self.config.blocks)):
             x = self.get_submodule(f"layer{index + 1}")(x)
             scales.append(x)
+        return scales
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch feature map_height map_width"]:
+        scales = self.scales(images)
         size = scales[0].shape[-2:]
         resized = [
             functional.interpolate(scale, size, mode="bilinear", align_corners=True)

@@ -29,6 +29,16 @@ def endpoint_edges(
     return torch.cat([positions, last], dim=-1)
 
 
+def endless_edges(
+    positions: Float[Tensor, "*batch sample"],
+) -> Float[Tensor, "*batch sample+1"]:
+    """Each interval runs from a sample to the next; the last has no end (1e10).
+
+    Whatever density the last sample has, however little, is opaque.
+    """
+    return torch.cat([positions, positions[..., -1:] + 1e10], dim=-1)
+
+
 def endpoint_importance(
     positions: Float[Tensor, "*batch sample"],
     weights: Float[Tensor, "*batch sample"],

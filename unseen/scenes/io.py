@@ -28,6 +28,7 @@ from unseen.scenes.light_field import LightFieldScene
 from unseen.scenes.ray_marched import RayMarchedScene
 from unseen.scenes.scene import FieldScene, Scene
 from unseen.scenes.triplane import TriplaneScene
+from unseen.scenes.voxel_features import VoxelFeatureScene
 from unseen.scenes.voxel_latent import VoxelLatentScene
 from unseen.scenes.voxel_radiance import VoxelRadianceScene
 
@@ -42,6 +43,7 @@ SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "CodedFieldScene": CodedFieldScene,
     "VoxelLatentScene": VoxelLatentScene,
     "AlignedRadianceScene": AlignedRadianceScene,
+    "VoxelFeatureScene": VoxelFeatureScene,
     "VoxelRadianceScene": VoxelRadianceScene,
     "GaussianScene": GaussianScene,
     "TriplaneScene": TriplaneScene,

@@ -50,6 +50,12 @@ def stop() -> None:
         torch.distributed.destroy_process_group()
 
 
+def wait() -> None:
+    """Wait until all processes are here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
 @torch.no_grad()
 def average_gradients(
     parameters: Sequence[nn.Parameter], values: Float[Tensor, "value"]

@@ -39,6 +39,7 @@ class Run:
     weights: tuple[float, ...] = ()
     init: str | None = None
     encoder: str | None = None
+    prepared: str | None = None
 
 
 def check_new(folder: Path) -> None:
@@ -92,6 +93,7 @@ def read_run(folder: Path, method_configs: Mapping[str, type]) -> Run:
             tuple(value["weights"]),
             value["init"],
             value.get("encoder"),
+            value.get("prepared"),
         )
     except (KeyError, TypeError) as error:
         raise UserError(
