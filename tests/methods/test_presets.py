@@ -19,10 +19,12 @@ from unseen.methods.enr import ENRConfig
 from unseen.methods.lfn import LFNConfig
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
+from unseen.methods.sparsefusion import SparseFusionConfig
 from unseen.methods.srn import SRNConfig
 from unseen.methods.threedim import ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRFConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
+from unseen.networks.image_latents import SmallLatentsConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 
 
@@ -55,6 +57,8 @@ def affordable(config: Any) -> Any:
         return dataclasses.replace(
             config, network=network, image_size=16, sampling=sampling
         )
+    if isinstance(config, SparseFusionConfig):
+        return affordable_sparsefusion(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -79,6 +83,39 @@ def affordable(config: Any) -> Any:
         ),
         target_pixels=64,
         other_pixels=64,
+    )
+
+
+def affordable_sparsefusion(config: SparseFusionConfig) -> SparseFusionConfig:
+    """Thin networks, few depths and steps; latents that halve the image once."""
+    encoder = dataclasses.replace(config.epipolar.encoder, width=8, blocks=(1, 1, 1))
+    epipolar = dataclasses.replace(
+        config.epipolar, encoder=encoder, width=8, num_layers=1, num_depths=4
+    )
+    network = dataclasses.replace(
+        config.network,
+        channels=8,
+        multipliers=(1, 2),
+        attention=(False, True),
+        num_blocks=1,
+        heads=2,
+        head_size=4,
+        num_groups=4,
+    )
+    latents: Any
+    if isinstance(config.latents, SmallLatentsConfig):
+        latents = dataclasses.replace(config.latents, width=8, halvings=1)
+    else:
+        latents = dataclasses.replace(
+            config.latents, widths=(8, 8), num_blocks=1, num_groups=4
+        )
+    return dataclasses.replace(
+        config,
+        epipolar=epipolar,
+        network=network,
+        latents=latents,
+        image_size=16,
+        sampling=dataclasses.replace(config.sampling, num_steps=2),
     )
 
 

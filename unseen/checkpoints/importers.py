@@ -65,6 +65,12 @@ def _read_3dim(path: Path) -> Method:
     return read_3dim(path)
 
 
+def _read_sparsefusion(path: Path) -> Method:
+    from unseen.checkpoints.sparsefusion_authors import read_sparsefusion
+
+    return read_sparsefusion(path)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -87,6 +93,7 @@ IMPORTERS: Mapping[str, Importer] = {
     "visionnerf": Importer("VisionNeRF", _read_visionnerf),
     "enr": Importer("ENR", _read_enr),
     "3dim": Importer("ThreeDiM", _read_3dim),
+    "sparsefusion": Importer("SparseFusion", _read_sparsefusion),
 }
 
 

@@ -16,6 +16,11 @@ from unseen.methods.method import Method
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
 from unseen.methods.presets_feed_forward import FEED_FORWARD_PRESETS
+from unseen.methods.sparsefusion import (
+    SPARSEFUSION_PRESETS,
+    SparseFusion,
+    SparseFusionConfig,
+)
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.methods.threedim import THREEDIM_PRESETS, ThreeDiM, ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
@@ -32,6 +37,7 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "PixelNeRF": (PixelNeRF, PixelNeRFConfig),
     "VisionNeRF": (VisionNeRF, VisionNeRFConfig),
     "ThreeDiM": (ThreeDiM, ThreeDiMConfig),
+    "SparseFusion": (SparseFusion, SparseFusionConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -127,6 +133,7 @@ PRESETS: dict[str, Preset] = {
     **AUTO_DECODER_PRESETS,
     **FEED_FORWARD_PRESETS,
     **THREEDIM_PRESETS,
+    **SPARSEFUSION_PRESETS,
 }
 
 
