@@ -24,6 +24,7 @@ from unseen.methods.method import TrainingScenes
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
 from unseen.methods.renderdiffusion import RenderDiffusionConfig
+from unseen.methods.sparsefusion import SparseFusionConfig
 from unseen.methods.srn import SRNConfig
 from unseen.methods.threedim import ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRFConfig
@@ -31,6 +32,7 @@ from unseen.methods.zero123 import Zero123Config
 from unseen.networks.clip import ClipImageConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.networks.conv_encoder import ConvEncoderConfig
+from unseen.networks.image_latents import SmallLatentsConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 
 
@@ -73,6 +75,8 @@ def affordable(config: Any) -> Any:
         return affordable_holodiffusion(config)
     if isinstance(config, DiffRFConfig):
         return affordable_diffrf(config)
+    if isinstance(config, SparseFusionConfig):
+        return affordable_sparsefusion(config)
     assert isinstance(config, DFMConfig)
     sampling = dataclasses.replace(config.sampling, num_steps=2)
     config = dataclasses.replace(config, sampling=sampling, image_size=16)
@@ -139,6 +143,39 @@ def affordable_latent(config: Zero123Config) -> Zero123Config:
         image_encoder=encoder,
         image_size=16,
         sampling=dataclasses.replace(config.sampling, num_steps=3),
+    )
+
+
+def affordable_sparsefusion(config: SparseFusionConfig) -> SparseFusionConfig:
+    """Thin networks, few depths and steps; latents that halve the image once."""
+    encoder = dataclasses.replace(config.epipolar.encoder, width=8, blocks=(1, 1, 1))
+    epipolar = dataclasses.replace(
+        config.epipolar, encoder=encoder, width=8, num_layers=1, num_depths=4
+    )
+    network = dataclasses.replace(
+        config.network,
+        channels=8,
+        multipliers=(1, 2),
+        attention=(False, True),
+        num_blocks=1,
+        heads=2,
+        head_size=4,
+        num_groups=4,
+    )
+    latents: Any
+    if isinstance(config.latents, SmallLatentsConfig):
+        latents = dataclasses.replace(config.latents, width=8, halvings=1)
+    else:
+        latents = dataclasses.replace(
+            config.latents, widths=(8, 8), num_blocks=1, num_groups=4
+        )
+    return dataclasses.replace(
+        config,
+        epipolar=epipolar,
+        network=network,
+        latents=latents,
+        image_size=16,
+        sampling=dataclasses.replace(config.sampling, num_steps=2),
     )
 
 

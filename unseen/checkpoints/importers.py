@@ -89,6 +89,12 @@ def _read_holodiffusion(path: Path, **options: Any) -> Method:
     return read_holodiffusion(path, **options)
 
 
+def _read_sparsefusion(path: Path) -> Method:
+    from unseen.checkpoints.sparsefusion_authors import read_sparsefusion
+
+    return read_sparsefusion(path)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -121,6 +127,7 @@ IMPORTERS: Mapping[str, Importer] = {
     "holodiffusion": Importer(
         "HoloDiffusion", _read_holodiffusion, ("image_size", "extent")
     ),
+    "sparsefusion": Importer("SparseFusion", _read_sparsefusion),
 }
 
 

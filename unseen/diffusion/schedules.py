@@ -192,10 +192,21 @@ class LogSNRSchedule(Schedule):
 
     log_snr(t) = -2 log tan(a t + b), from `log_snr_max` at t = 0 down to
     `log_snr_min` at t = 1; hence alpha = cos(a t + b) and sigma = sin(a t + b).
+    `cosine` has other limits.
     """
 
     log_snr_max: float = 20.0
     log_snr_min: float = -20.0
+
+    @classmethod
+    def cosine(cls, offset: float = 0.008) -> LogSNRSchedule:
+        """Imagen's continuous cosine schedule (Saharia et al. 2022), as it is built.
+
+        b = pi/2 offset / (1 + offset), and a + b = pi/2 as far as float32 knows it: the
+        log-SNR of t = 1 is -33.89, which networks that were trained with it have seen.
+        """
+        start = 0.5 * math.pi * offset / (1 + offset)
+        return cls(-2 * math.log(math.tan(start)), 2 * math.log(4.371139e-08))
 
     @property
     def _start(self) -> float:

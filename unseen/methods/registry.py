@@ -24,6 +24,10 @@ from unseen.methods.renderdiffusion import (
     RENDERDIFFUSION_PRESETS,
     RenderDiffusion,
     RenderDiffusionConfig,
+from unseen.methods.sparsefusion import (
+    SPARSEFUSION_PRESETS,
+    SparseFusion,
+    SparseFusionConfig,
 )
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.methods.threedim import THREEDIM_PRESETS, ThreeDiM, ThreeDiMConfig
@@ -47,6 +51,7 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "Zero123": (Zero123, Zero123Config),
     "HoloDiffusion": (HoloDiffusion, HoloDiffusionConfig),
     "DiffRF": (DiffRF, DiffRFConfig),
+    "SparseFusion": (SparseFusion, SparseFusionConfig),
 }
 
 _SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
@@ -146,6 +151,7 @@ PRESETS: dict[str, Preset] = {
     **GENVS_PRESETS,
     **ZERO123_PRESETS,
     **VOXEL_PRESETS,
+    **SPARSEFUSION_PRESETS,
 }
 
 
