@@ -108,8 +108,10 @@ def load_weights(method: Method, model: str | Path) -> None:
     expected = method.state_dict()
     check_tensors(expected, tensors, path)
     if method.made_empty:
-        # Not copied: such a method may not have room for two sets of weights.
-        tensors = {name: x.to(expected[name].dtype) for name, x in tensors.items()}
+        # One after the other: there may be no room for two sets of weights. They are
+        # copied, because the file's are not aligned, and sums of those round otherwise.
+        for name in tensors:
+            tensors[name] = tensors[name].to(expected[name].dtype, copy=True)
         method.load_state_dict(tensors, assign=True)
     else:
         method.load_state_dict(tensors)

@@ -24,6 +24,7 @@ from unseen.methods.renderdiffusion import (
     RENDERDIFFUSION_PRESETS,
     RenderDiffusion,
     RenderDiffusionConfig,
+)
 from unseen.methods.sparsefusion import (
     SPARSEFUSION_PRESETS,
     SparseFusion,
