@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from tests.methods import test_genvs, test_threedim
-from tests.methods.test_dfm import make_dfm
+from tests.tiny_auto_decoder import SkyConfig, SkyDecoder
 from unseen.checkpoints.model_folder import save_model
 from unseen.cli.main import main
 from unseen.data.procedural_dataset import ProceduralSettings, write_procedural
+from unseen.methods import registry
 from unseen.methods.genvs import GeNVS
 from unseen.methods.threedim import ThreeDiM, ThreeDiMConfig, ViewSamplingConfig
 
@@ -23,7 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three tiny models and a tiny data set."""
     folder = tmp_path_factory.mktemp("views")
     torch.manual_seed(0)
-    save_model(make_dfm(), folder / "dfm", {})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(registry.METHODS, "Sky", (SkyDecoder, SkyConfig))
+        save_model(SkyDecoder(SkyConfig(num_objects=2)), folder / "sky", {})
     sampling = ViewSamplingConfig(2, 1.0)
     three = ThreeDiMConfig(test_threedim.NETWORK, 16, sampling=sampling)
     save_model(ThreeDiM(three), folder / "3dim", {})
@@ -34,7 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *more: object) -> int:
-    models = [str(folder / name) for name in ("dfm", "3dim", "genvs")]
+    models = [str(folder / name) for name in ("sky", "3dim", "genvs")]
+    monkeypatch.setitem(registry.METHODS, "Sky", (SkyDecoder, SkyConfig))
     words = ["eval", *models, "--data", str(folder / "data"), "--no-baselines"]
     words += ["--steps", "1", "--objects", "2", *map(str, more)]
     monkeypatch.setattr(sys, "argv", ["unseen", *words])
@@ -63,9 +67,10 @@ def test_all_kinds_stand_in_one_table(
     # Five views of two objects; and one view that is counted.
     assert calls == [1, 2, 3, 4, 5, 1, 1, 2, 3, 4, 5]
     found = json.loads((out / "results.json").read_text())
-    names = [n for m in ("dfm", "3dim", "genvs") for n in (m, f"{m}, best of 2")]
+    names = ["sky"]
+    names += [n for m in ("3dim", "genvs") for n in (m, f"{m}, best of 2")]
     assert list(found["numbers"]) == names and all(name in shown for name in names)
-    for name in ("dfm", "3dim", "genvs"):
+    for name in ("3dim", "genvs"):
         first, best = (
             found["numbers"][row]["data"]["PSNR"]
             for row in (name, f"{name}, best of 2")
@@ -73,7 +78,8 @@ def test_all_kinds_stand_in_one_table(
         assert first <= best
         cost = found["cost"][name]
         assert cost["operations"] > 0 and cost["seconds_per_frame"] > 0
-        assert (cost["seconds_per_scene"] == 0) == (name != "dfm")
+        assert cost["seconds_per_scene"] == 0
+    assert found["cost"]["sky"]["seconds_per_scene"] > 0
     assert "best of 2" in (out / "index.html").read_text()
     # Everything is kept: nothing is sampled again.
     calls.clear()
