@@ -16,7 +16,9 @@ import unseen
 from tests.pictures import save_plate
 from unseen.checkpoints.model_folder import save_model
 from unseen.cli.main import main
+from unseen.data.cameras import sphere_cameras
 from unseen.errors import UserError
+from unseen.export.camera_paths import write_cameras
 from unseen.methods.threedim import ThreeDiM, ThreeDiMConfig, ViewSamplingConfig
 from unseen.model import Model
 from unseen.networks.xunet import XUNetConfig
@@ -135,6 +137,34 @@ def test_from_python(folder: Path) -> None:
     cameras = samples[0].cameras
     same = model.sample_views(image, cameras, num=1, seed=3)
     torch.testing.assert_close(same[0].images, samples[0].images)
+
+
+def test_views_along_a_path(folder: Path, monkeypatch, capsys) -> None:
+    """The cameras of a file, in its order and its world."""
+    where = sphere_cameras(
+        torch.tensor([2.0, 0.5]), torch.tensor([0.1, 0.9]), torch.tensor(0.6)
+    )
+    write_cameras(where, (16, 16), folder / "path.json", {"file_path": ["a", "b"]})
+    words = ["sample", str(folder / "plate.png"), "--model", str(folder / "model")]
+    words += ["--out", "out", "--num", "1", "--path", str(folder / "path.json")]
+    monkeypatch.setattr(sys, "argv", ["unseen", *words])
+    main()
+    content = json.loads(Path("out/sample_00/cameras.json").read_text())
+    frames = content["frames"][1:]
+    assert len(frames) == 2 and "path.json" in Path("out/index.html").read_text()
+    for index, frame in enumerate(frames):
+        expected = where.extrinsics[index].numpy()
+        np.testing.assert_allclose(frame["camera_to_world"], expected, atol=1e-5)
+        assert frame["near"] == pytest.approx(float(where.near[index]), abs=1e-5)
+    # The views are those that Python samples there.
+    (expected,) = unseen.load(folder / "model").sample_views(
+        folder / "plate.png", where, num=1
+    )
+    picture = torch.from_numpy(np.array(Image.open("out/sample_00/view_002.png")))
+    truth = (expected.images[1].permute(1, 2, 0) * 255).round()
+    assert float((picture - truth).abs().max()) <= 2
+    assert run(monkeypatch, folder, "--path", str(folder / "path.json")) == 2
+    assert "leave one out" in capsys.readouterr().err
 
 
 def test_what_makes_no_sense_is_said(folder: Path, monkeypatch, capsys) -> None:

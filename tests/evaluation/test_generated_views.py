@@ -10,7 +10,11 @@ import torch
 from unseen.data.cameras import sphere_cameras
 from unseen.data.procedural import make_object
 from unseen.errors import UserError
-from unseen.evaluation.generated_views import FitConfig, view_consistency
+from unseen.evaluation.generated_views import (
+    FitConfig,
+    fitted_reprojection,
+    view_consistency,
+)
 from unseen.geometry.views import Views
 
 TINY = FitConfig(resolution=24, num_samples=32, steps=60, rays=512)
@@ -57,3 +61,15 @@ def test_some_views_must_be_left_out() -> None:
     for every in (1, 9):
         with pytest.raises(UserError, match="cannot be left out"):
             view_consistency(views, generator, TINY, every=every)
+
+
+def test_reprojection_through_what_is_fitted() -> None:
+    """Neighbours that show one house agree better than those that show two."""
+    one, several = (
+        fitted_reprojection(
+            around(12, 32, seeds), torch.Generator().manual_seed(0), TINY
+        )
+        for seeds in ((3,), (3, 4))
+    )
+    assert one.compared > 0.1 and several.compared > 0.1
+    assert one.psnr > several.psnr + 2

@@ -22,6 +22,7 @@ from unseen.data.cameras import sphere_cameras
 from unseen.errors import UserError
 from unseen.evaluation.candidates import Candidate
 from unseen.evaluation.journal import Journal
+from unseen.evaluation.learned_scores import extra_metrics
 from unseen.evaluation.novel_views import (
     Plan,
     check_context,
@@ -196,3 +197,9 @@ def test_a_method_of_one_view_is_refused_by_a_protocol_of_two() -> None:
     with pytest.raises(UserError, match=r"mine takes 1 view .* srn-two gives 2"):
         candidate = Candidate("mine", Single(), SIZE, SampleOptions())
         check_context([candidate], doing, "srn-two")
+
+
+def test_a_metric_of_several_views_is_refused_where_there_is_one() -> None:
+    doing = plan({"set": InMemory({"a": flat(1, 2)})}, metrics=extra_metrics(["tsed"]))
+    with pytest.raises(UserError, match=r"TSED needs 2 views .* compares 1"):
+        check_context([], doing, "single")

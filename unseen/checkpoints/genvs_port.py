@@ -90,7 +90,7 @@ def read_genvs(path: str | Path) -> GeNVS:
     official = {key.removeprefix(_PREFIX): value for key, value in official.items()}
     official = {k: v for k, v in official.items() if not _DEAD.fullmatch(k)}
     try:
-        config = _settings(official)
+        config = read_settings(official)
         tensors = rename_tensors(official, config)
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
         raise UserError(
@@ -189,8 +189,11 @@ def _turn_slices(value: Tensor, config: FrustumEncoderConfig) -> Tensor:
     return value.unflatten(0, shape).flip(1).transpose(0, 1).flatten(0, 1)
 
 
-def _settings(official: Mapping[str, Tensor]) -> GeNVSConfig:
-    """Our configuration of what the tensors' names and shapes say."""
+def read_settings(official: Mapping[str, Tensor]) -> GeNVSConfig:
+    """Our configuration of what the tensors' names and shapes say.
+
+    `official` as for `rename_tensors`.
+    """
     net, encoder = "pixel_nerf_net.", "pixel_nerf_net.encoder."
     features = official[f"{net}mlp.layers.0.weight"].shape[1]
     head = official[f"{encoder}volume_head.reshape_conv.weight"]

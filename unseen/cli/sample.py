@@ -39,9 +39,9 @@ class Sample:
     for every scene an orbit video, the scene itself and, where the model's scenes have
     them, a video of depth, a coloured mesh (GLB) and splats (PLY).
 
-    A model that samples views and no scenes (3DiM) gives the views around the object
-    instead, as a video and as pictures with their cameras. Interrupted, it goes on with
-    the next view when the same command is run again.
+    A model that samples views and no scenes (3DiM, GeNVS) gives the views around the
+    object instead, as a video and as pictures with their cameras. Interrupted, it goes
+    on with the next view when the same command is run again.
     """
 
     image: tyro.conf.Positional[Path | None] = None
@@ -81,6 +81,10 @@ class Sample:
     views: int | None = None
     """Views around the object, besides the image, of models that sample no scenes; by
     default 5. Their size is the model's."""
+    path: Path | None = None
+    """Cameras of the views instead, in the order in which they are sampled: a
+    transforms.json, such as `unseen export --format cameras` writes. The object stands
+    in the unit sphere at the origin, z up, and the image is seen from azimuth 0."""
 
     def run(self) -> None:
         """Sample, write, and print the paths of what was written."""
@@ -110,10 +114,11 @@ class Sample:
                         "--noise-level and --hidden."
                     )
                 written = write_views(self, model, shown, out, progress)
-            elif self.views is not None:
+            elif self.views is not None or self.path is not None:
                 raise UserError(
                     f"{self.model} samples scenes, which can be seen from anywhere: "
-                    "leave out --views, or choose the --frames of the videos."
+                    "leave out --views and --path, or choose the --frames of the "
+                    "videos."
                 )
             else:
                 written = self._write_scenes(model, shown, out, progress)
@@ -168,7 +173,12 @@ class Sample:
         return path.parent.name if path.name == "model" else path.name
 
     def _check(self) -> None:
-        """Refuse numbers that make no sense, before anything slow happens."""
+        """Refuse what makes no sense, before anything slow happens."""
+        if self.views is not None and self.path is not None:
+            raise UserError(
+                "--views are evenly around the object and --path says where they are: "
+                "leave one out."
+            )
         ranges = {
             "num": (1, 1000),
             "seed": (0, 2**62),

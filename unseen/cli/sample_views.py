@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unseen.cli.sample import Sample
+    from unseen.geometry.cameras import Cameras
     from unseen.model import Model
 
 
@@ -29,23 +30,33 @@ def write_views(
     """
     from unseen.cli.progress import Bar
     from unseen.data.cameras import turn_around
+    from unseen.export.camera_paths import read_cameras
     from unseen.export.kept_views import KeptViews
     from unseen.export.view_result import write_view_results
     from unseen.model import DEFAULT_VIEWS
 
     assert sample.image is not None
-    num_views = DEFAULT_VIEWS if sample.views is None else sample.views
-    determining = {"views": num_views, "weights_sha256": _hash_weights(model)}
+    given = model.context(sample.image, sample.fov, sample.elevation)
+    if sample.path is None:
+        num_views = DEFAULT_VIEWS if sample.views is None else sample.views
+        cameras = turn_around(given.cameras[0], num_views)
+    else:
+        cameras = read_cameras(sample.path)
+    num_views = len(cameras)
+    determining = {
+        "views": num_views,
+        "cameras_sha256": _hash_cameras(cameras),
+        "weights_sha256": _hash_weights(model),
+    }
     asked = sample.origin(out, "", {}).provenance
     kept = KeptViews(out, {**asked, **determining})
     if len(kept):
         _note(progress, f"going on after what an interrupted run left in {kept.folder}")
-    given = model.context(sample.image, sample.fov, sample.elevation)
     sampling = Bar(progress, "Sampling views")
     try:
         samples = model.generate(
             given,
-            turn_around(given.cameras[0], num_views),
+            cameras,
             num=sample.num,
             seed=sample.seed,
             steps=sample.steps,
@@ -82,6 +93,15 @@ def _hash_weights(model: Model) -> str:
     for name, tensor in sorted(model.method.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _hash_cameras(cameras: Cameras) -> str:
+    """Where the views are: a path's file may change meanwhile."""
+    parts = (cameras.extrinsics, cameras.intrinsics, cameras.near, cameras.far)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

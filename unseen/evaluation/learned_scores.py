@@ -89,8 +89,12 @@ def extra_metrics(names: Sequence[ExtraName]) -> list[AnyMetric]:
         return torch.tensor([found]).nan_to_num(0.0)
 
     metrics: dict[str, AnyMetric] = {
-        "consistency": Metric("consistency", "dB", "higher", consistency, 2),
-        "reprojection": Metric("re-projection", "dB", "higher", reprojection, 2),
+        "consistency": Metric(
+            "consistency", "dB", "higher", consistency, 2, min_views=3
+        ),
+        "reprojection": Metric(
+            "re-projection", "dB", "higher", reprojection, 2, min_views=2
+        ),
         "ssim-gaussian": Metric(
             "SSIM (Gaussian)",
             "",
@@ -102,6 +106,7 @@ def extra_metrics(names: Sequence[ExtraName]) -> list[AnyMetric]:
             "",
             "higher",
             lambda seen: torch.tensor([agreement(alone(seen)).score()]),
+            min_views=2,
         ),
     }
     return [metrics[name] for name in dict.fromkeys(names)]

@@ -27,6 +27,7 @@ from unseen.evaluation.metrics import psnr
 from unseen.evaluation.places import Place, view_angles
 from unseen.evaluation.scores import (
     AnyMetric,
+    Metric,
     ObservedViews,
     describe_views,
     measure_views,
@@ -76,7 +77,19 @@ def labels(candidate: Candidate, samples: int) -> list[str]:
 
 
 def check_context(candidates: Sequence[Candidate], plan: Plan, protocol: str) -> None:
-    """Raise UserError if a method takes fewer views than the protocol gives."""
+    """Raise UserError if what is asked for cannot be measured.
+
+    A method takes fewer views than the protocol gives, or a metric needs more than are
+    compared.
+    """
+    fewest = min(len(place.choice.targets) for place in plan.places)
+    for metric in plan.metrics:
+        if isinstance(metric, Metric) and fewest < metric.min_views:
+            raise UserError(
+                f"{metric.name} needs {metric.min_views} views of a scene and the "
+                f"protocol {protocol} compares {fewest}: leave it out, or choose "
+                "another protocol."
+            )
     most = max(len(place.choice.context) for place in plan.places)
     for candidate in candidates:
         allowed = candidate.method.max_context

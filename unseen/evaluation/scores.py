@@ -42,6 +42,8 @@ class Metric:
     measure: Callable[[ObservedViews], Float[Tensor, "value"]]
     digits: int = 3
     missing: str | None = None
+    min_views: int = 1
+    """Fewest views of a scene that it can be measured of."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,11 +86,12 @@ def write_cameras(
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def read_cameras(path: str | Path, scene: Scene) -> Cameras:
+def read_cameras(path: str | Path, scene: Scene | None = None) -> Cameras:
     """Cameras (view) of a transforms.json, in the order of its frames.
 
     The file must be in the world of `scene`. Near and far are the file's or, where it
-    has none, hold the sphere around the scene. Raises UserError for a file that is
+    has none, hold the sphere around the scene; without a scene that is the unit sphere,
+    where objects stand. Raises UserError for a file that is
     missing or damaged, or whose lenses distort.
     """
     document = _load(Path(path))
@@ -165,10 +166,12 @@ def _intrinsics(entry: Mapping[str, Any]) -> Float[Tensor, "3 3"]:
 
 
 def _range(
-    extrinsics: Float[Tensor, "view 4 4"], frames: list[Any], scene: Scene
+    extrinsics: Float[Tensor, "view 4 4"], frames: list[Any], scene: Scene | None
 ) -> tuple[Float[Tensor, "view"], Float[Tensor, "view"]]:
     """Near and far: the file's, or around the scene's sphere."""
-    center, radius = surrounding_sphere(scene)
+    center, radius = torch.zeros(3), 1.0
+    if scene is not None:
+        center, radius = surrounding_sphere(scene)
     depth = ((center - extrinsics[:, :3, 3]) * extrinsics[:, :3, 2]).sum(dim=-1)
     near = (depth - radius).clamp(min=0.01 * radius)
     far = (depth + radius).maximum(near + 0.01 * radius)
