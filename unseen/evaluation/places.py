@@ -53,8 +53,13 @@ class Place:
 
     def seed(self, seed: int) -> int:
         """A seed of this scene's own, which does not depend on what else is there."""
-        digest = hashlib.sha256(f"{seed}/{self.data}/{self.scene}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 2
+        return named_seed(seed, self.data, self.scene)
+
+
+def named_seed(seed: int, *names: str) -> int:
+    """A seed that belongs to names, and does not depend on what else there is."""
+    digest = hashlib.sha256("/".join([str(seed), *names]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2
 
 
 @dataclasses.dataclass(frozen=True)
