@@ -13,7 +13,6 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -32,7 +31,6 @@ from unseen.networks.triplane_unet import TriplaneUNetConfig
 from unseen.scenes.triplane_sampling import TriplaneSampling
 
 OWNER = "the public implementation of RenderDiffusion"
-Release = Literal["cars", "co3d"]
 PREFIX = "model."
 
 
@@ -86,7 +84,7 @@ _INNER = {
 
 
 def read_renderdiffusion(
-    path: str | Path, release: Release = "cars", image_size: int = 128
+    path: str | Path, release: str = "cars", image_size: int = 128
 ) -> RenderDiffusion:
     """The method with the weights of a file, in evaluation mode.
 
@@ -95,10 +93,10 @@ def read_renderdiffusion(
             missing, unknown, misshapen or not finite; it was trained with another noise
             schedule; or there is no such release.
     """
-    if release not in get_args(Release):
+    if release not in RENDERINGS:
         raise UserError(
             f"there is no release '{release}' of {OWNER}: choose one of "
-            f"{', '.join(get_args(Release))}."
+            f"{', '.join(RENDERINGS)}."
         )
     content = read_checkpoint(path, OWNER, mmap=True)
     wrapped = tensors_of(content, "diffuser", path, OWNER)

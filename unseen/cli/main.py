@@ -10,6 +10,7 @@ import tyro
 from unseen.cli.allocator import keep_freed_memory
 from unseen.cli.data import Data
 from unseen.cli.eval import Eval
+from unseen.cli.eval_prior import EvalPrior
 from unseen.cli.eval_table import EvalTable
 from unseen.cli.export import Export
 from unseen.cli.import_weights import Import
@@ -26,6 +27,7 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[EvalPrior, tyro.conf.subcommand("eval-prior")]
     | Annotated[EvalTable, tyro.conf.subcommand("eval-table")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Data, tyro.conf.subcommand("data")]

@@ -218,9 +218,10 @@ def load_hidden_part(
 
     Raises:
         UserError: as for `load_object_image`; or the pictures differ in shape, or
-            nothing or everything is hidden.
+            nothing or all of the object is hidden.
     """
-    frame = load_object_image(path, size).frame
+    shown = load_object_image(path, size)
+    frame = shown.frame
     pixels = read_picture(hidden)
     if pixels.shape[:2] != frame.size:
         height, width = pixels.shape[:2]
@@ -230,10 +231,11 @@ def load_hidden_part(
         )
     white = pixels[..., :3].mean(axis=-1, keepdims=True) * pixels[..., 3:]
     part = resample(white, frame.center, frame.step, (size, size))[0] > 0.05
-    if part.all() or not part.any():
-        what = "all" if part.all() else "nothing"
+    of_object = shown.mask > 0.5
+    if part[of_object].all() or not part.any():
+        what = "all" if part.any() else "nothing"
         raise UserError(
-            f"{hidden} hides {what} of the object's picture: paint white what is "
-            "unknown, and the rest black."
+            f"{hidden} hides {what} of the object: paint white what is unknown, and "
+            "the rest black."
         )
     return part

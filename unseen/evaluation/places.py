@@ -61,9 +61,14 @@ class Place:
         return [first, *(scene_seed(first, i) for i in range(1, samples))]
 
     def seed(self, seed: int) -> int:
-        """A seed of this scene's own."""
-        digest = hashlib.sha256(f"{seed}/{self.data}/{self.scene}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 2
+        """A seed of this scene's own, which does not depend on what else is there."""
+        return named_seed(seed, self.data, self.scene)
+
+
+def named_seed(seed: int, *names: str) -> int:
+    """A seed that belongs to names, and does not depend on what else there is."""
+    digest = hashlib.sha256("/".join([str(seed), *names]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2
 
 
 @dataclasses.dataclass(frozen=True)

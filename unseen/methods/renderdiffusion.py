@@ -221,8 +221,9 @@ class RenderDiffusion(SceneMethod):
         is hidden of it is sampled from pure noise, while the rest stays.
 
         Raises:
-            UserError: there is neither an image nor a camera, or no image of which a
-                part could be hidden or that could be noised.
+            UserError: there is neither an image nor a camera; there is no image of
+                which a part could be hidden or that could be noised; or both are asked
+                for.
         """
         options = options or SampleOptions()
         start = self._start(context, cameras, options)
@@ -266,12 +267,18 @@ class RenderDiffusion(SceneMethod):
         """What sampling begins with."""
         device, size = self.box.device, self.config.image_size
         asked, hidden = options.noise_level, options.hidden
+        if hidden is not None and asked is not None:
+            raise UserError(
+                "what is hidden is sampled from pure noise, and the rest stays: leave "
+                "out the noise level."
+            )
         if context.shape[1] > 0:
             own = self.config.sampling.noise_level if hidden is None else 1.0
             level = torch.tensor(own if asked is None else asked, device=device)
             known = 2 * context.images[:, 0] - 1
             if hidden is not None:
                 hidden = hidden.to(device)
+                known = known.masked_fill(hidden, 0)
             return _Start(known, context.cameras[:, :1], level, hidden)
         if hidden is not None or asked is not None:
             raise UserError(
@@ -339,14 +346,14 @@ _SMALL = RenderDiffusionConfig(
         multipliers=(1, 2, 4),
         num_blocks=1,
         attention=(False, False, True),
-        plane_channels=12,
+        plane_channels=8,
         patch=2,
     ),
-    decoder=TriplaneDecoderConfig(features=12, width=24),
+    decoder=TriplaneDecoderConfig(features=8, width=16),
     rays=TriplaneSampling(num_uniform=32, num_importance=0),
     image_size=64,
     self_condition=False,
-    pixels=384,
+    pixels=256,
     opacity_weight=0.25,
     snr_range=(1.0, 5.0),
     sampling=TriplaneSampleConfig(num_steps=50, noise_level=0.2),

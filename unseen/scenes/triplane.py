@@ -60,8 +60,9 @@ class TriplaneScene(FieldScene):
     ) -> Float[Tensor, "*batch point feature"]:
         """The sum of the planes' features at world points; zero far outside."""
         low, high = self.box
-        place = ((points - low) / (high - low)).reshape(-1, *points.shape[-2:])
         planes = self.planes.reshape(-1, *self.planes.shape[-4:])
+        place = (points - low) / (high - low)
+        place = place.reshape(len(planes), points.shape[-2], 3)
         found = None
         for index, axes in enumerate(PLANES):
             middle = torch.full_like(place[..., :1], 0.5)
@@ -161,7 +162,8 @@ class TriplaneScene(FieldScene):
         kept = self.occupancy.holds(points)
         density = points.new_zeros(len(points))
         color = torch.zeros_like(points)
-        density[kept], color[kept] = self._field(points[kept])
+        if kept.any():
+            density[kept], color[kept] = self._field(points[kept])
         return density, color
 
     @functools.cached_property
