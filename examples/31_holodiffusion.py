@@ -2,7 +2,7 @@
 
     python 31_holodiffusion.py [STEPS]
 
-The default of 5 steps shows the moving parts; give 2000 to see crates. Writes holo.png:
+The default of 3 steps shows the moving parts; give 2000 to see crates. Writes holo.png:
 views of an object and what is made of its first three, above two scenes of noise.
 """
 
@@ -22,7 +22,7 @@ from unseen.networks.resnet34 import ResNetConfig
 from unseen.networks.unet3d import UNet3dConfig
 from unseen.rendering.coarse_fine import CoarseFineSampling
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 SIZE, BATCH, OBJECTS = 32, 2, 8
 
 # Eight crates, six views of each; every crate fits into the unit ball.
@@ -69,8 +69,6 @@ scenes += [method.sample_scene(nothing, seeds=[seed])[0] for seed in (0, 1)]
 rows = [truth.images]
 with torch.no_grad():
     rows += [scene.render(truth.cameras, (SIZE, SIZE)).color for scene in scenes]
-picture = torch.cat([torch.cat([*row], dim=-1) for row in rows], dim=-2)
-Image.fromarray(to_bytes(picture).permute(1, 2, 0).contiguous().numpy()).save(
-    "holo.png"
-)
+picture = to_bytes(torch.cat([torch.cat([*row], dim=-1) for row in rows], dim=-2))
+Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save("holo.png")
 print("holo.png: the truth, what three views make, two scenes of noise")

@@ -2,9 +2,9 @@
 
     python 32_diffrf.py [STEPS]
 
-The default of 5 steps shows the moving parts; give 3000 to see crates. Writes diffrf.png:
-an object, the grid that was fitted to it, a sample of noise, the object completed above
-its lower half, and a sample that was guided by one image.
+The default of 3 steps shows the moving parts; give 3000 to see crates. From above,
+diffrf.png shows an object, the grid that was fitted to it, a sample of noise, the object
+completed above its lower half, and a sample that was guided by one image.
 """
 
 import sys
@@ -23,8 +23,8 @@ from unseen.methods.method import TrainingScenes
 from unseen.networks.unet3d import UNet3dConfig
 from unseen.scenes.grid_space import GridSpace
 
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-SIZE, BATCH, OBJECTS = 32, 4, 6
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+SIZE, BATCH, OBJECTS = 32, 2, 4
 
 generator = torch.Generator().manual_seed(0)
 objects = []
@@ -36,7 +36,7 @@ config = DiffRFConfig(
     UNet3dConfig(32, (1, 2), 1, (False, True), num_groups=8, patch=2, zero_start=True),
     GridSpace(resolution=16, num_samples=32),
     image_size=SIZE,
-    fit=GridFitConfig(num_steps=60, rays=128),
+    fit=GridFitConfig(num_steps=50, rays=128),
     rays=64,
     num_steps=10,
     guiding_rays=128,
@@ -70,8 +70,9 @@ kept[:8] = True  # the first axis is the world's z: the lower half stays
 found = [fitted, method.sample_scene(image[:, :0], seeds=[0])[0]]
 found += [method.complete_scene(fitted, kept, seeds=[0])[0]]
 found += [method.sample_scene(image, seeds=[0])[0]]
-rows = [truth.images, *(s.render(truth.cameras, (SIZE, SIZE)).color for s in found)]
-picture = torch.cat([torch.cat([*row], dim=-1) for row in rows], dim=-2).detach()
-Image.fromarray(to_bytes(picture).permute(1, 2, 0).contiguous().numpy()).save(
-    "diffrf.png"
-)
+rows = [
+    truth.images,
+    *(s.render(truth.cameras, (SIZE, SIZE)).color.detach() for s in found),
+]
+picture = to_bytes(torch.cat([torch.cat([*row], dim=-1) for row in rows], dim=-2))
+Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save("diffrf.png")
