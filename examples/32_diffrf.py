@@ -3,8 +3,8 @@
     python 32_diffrf.py [STEPS]
 
 The default of 3 steps shows the moving parts; give 3000 to see crates. From above,
-diffrf.png shows an object, the grid that was fitted to it, a sample of noise, the object
-completed above its lower half, and a sample that was guided by one image.
+diffrf.png shows an object, the grid that was fitted to it, a sample of noise, the
+object completed above its lower half, and a sample that was guided by one image.
 """
 
 import sys
