@@ -18,6 +18,7 @@ from tests.methods.volumes import (
     example,
     no_views,
 )
+from unseen.encoders.grid_fitting import image_errors
 from unseen.errors import UserError
 from unseen.geometry.views import Example, Views
 from unseen.methods.diffrf import DiffRF, DiffRFConfig
@@ -81,6 +82,25 @@ def test_the_two_losses(tmp_path: Path, monkeypatch) -> None:
     found = perfect.loss(batch, torch.Generator().manual_seed(0))
     assert set(found.terms) == {"noise", "rendering"}
     assert all(float(term) < 1e-5 for term in found.terms.values())
+
+
+def test_renderings_count_by_the_square_of_alpha_bar(tmp_path: Path) -> None:
+    """Whatever is noisy, blue is seen: its errors are known, and weighted by time."""
+    batch, blue = example(), ball_grid(COLORS[1])
+    method = knowing(blue)
+    method.prepare(SCENES, tmp_path)
+    found = method.loss(batch, torch.Generator().manual_seed(7)).terms["rendering"]
+    # The same numbers, drawn in the same order: steps, noise, pixels.
+    generator = torch.Generator().manual_seed(7)
+    steps = torch.randint(1000, (2,), generator=generator)
+    torch.randn(2, *blue.shape, generator=generator)
+    scenes = DIFFRF.grid.scene(torch.stack([blue, blue]))
+    views = Views.cat([batch.context, batch.target], dim=1)
+    errors = image_errors(scenes, [views[0], views[1]], DIFFRF.rays, [generator] * 2)
+    alpha_bar = method.schedule.discrete_alphas_cumprod()[steps]
+    expected = (alpha_bar**2 * errors).mean()
+    torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-7)
+    assert errors[0] > 0.01 > errors[1]
 
 
 def test_too_few_objects_are_refused(tmp_path: Path) -> None:
