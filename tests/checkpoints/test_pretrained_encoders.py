@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import types
 from pathlib import Path
@@ -12,9 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.aligned_scenes import pixelnerf, visionnerf
+from tests.methods.volumes import HOLO, holodiffusion
 from tests.training.tiny_method import TinyMethod
 from unseen.checkpoints.pretrained_encoders import start_encoder
 from unseen.errors import UserError
+from unseen.networks.resnet34 import ResNetConfig
 
 
 def resnet_weights(method) -> dict[str, Tensor]:
@@ -59,6 +62,17 @@ def test_resnet_weights_of_a_file(layout: str, tmp_path: Path) -> None:
     for name, value in method.encoder.state_dict().items():
         if name in weights:
             assert torch.equal(value, weights[name]), name
+
+
+def test_a_last_stage_is_read_where_there_is_one(tmp_path: Path) -> None:
+    trunk = ResNetConfig(width=8, blocks=(1, 1, 1, 1))
+    encoder = dataclasses.replace(HOLO.encoder, trunk=trunk)
+    method = holodiffusion(dataclasses.replace(HOLO, encoder=encoder))
+    weights = {k: x + 1 for k, x in method.encoder.trunk.state_dict().items()}
+    torch.save(weights | {"fc.bias": torch.zeros(1000)}, tmp_path / "resnet.pth")
+    start_encoder(method, str(tmp_path / "resnet.pth"))
+    found = method.encoder.trunk.state_dict()
+    assert torch.equal(found["layer4.0.conv2.weight"], weights["layer4.0.conv2.weight"])
 
 
 def test_vit_weights_are_resized_to_the_grid(tmp_path: Path) -> None:

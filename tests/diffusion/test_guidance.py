@@ -1,16 +1,21 @@
-"""Classifier-free guidance and dynamic thresholding."""
+"""Classifier-free guidance, dynamic thresholding, energies, and what is known."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from unseen.diffusion.from_noise import sample_from_noise
 from unseen.diffusion.guidance import (
     classifier_free,
     dynamic_threshold,
     guided_denoise,
+    guided_noise,
+    keep_known,
 )
 from unseen.diffusion.prediction import eps_from_x0, x0_from_eps
+from unseen.diffusion.samplers import ancestral
+from unseen.diffusion.schedules import CosineSchedule
 
 
 def test_scale_moves_along_the_line(generator) -> None:
@@ -68,3 +73,61 @@ def test_threshold_takes_half_types_and_refuses_a_percentage() -> None:
     assert dynamic_threshold(x_0).dtype == torch.bfloat16
     with pytest.raises(ValueError, match="percentile"):
         dynamic_threshold(x_0, percentile=95.0)
+
+
+def test_what_is_known_is_kept_and_as_noisy_as_the_rest() -> None:
+    """Known entries follow the forward process: their variance is sigma^2 midway."""
+    schedule = CosineSchedule()
+    known = torch.tensor([0.8, -0.8]).expand(4000, 2)
+    kept = torch.tensor([True, False])
+    denoise = keep_known(lambda x_t, t: torch.zeros_like(x_t), known, kept)
+    generator = torch.Generator().manual_seed(0)
+    state = torch.randn(4000, 2, generator=generator)
+    times = torch.tensor([1.0, 0.8, 0.6, 0.5], dtype=torch.float64)
+    half = ancestral(denoise, state, schedule, times, generator=generator)
+    alpha, sigma = (float(x) for x in schedule.alpha_sigma(torch.tensor(0.5)))
+    torch.testing.assert_close(
+        half.mean(dim=0), torch.tensor([0.8 * alpha, 0.0]), rtol=0, atol=0.05
+    )
+    torch.testing.assert_close(
+        half.std(dim=0), torch.full((2,), sigma), rtol=0, atol=0.05
+    )
+    times = torch.tensor([0.5, 0.2, 0.0], dtype=torch.float64)
+    end = ancestral(denoise, half, schedule, times, generator=generator)
+    torch.testing.assert_close(end, torch.tensor([0.8, 0.0]).expand(4000, 2))
+
+
+def test_the_gradient_of_an_energy_is_added_to_the_noise(generator) -> None:
+    """With eps = a x_t and E = (x_t - eps)^2 / 2 the gradient is (1 - a)^2 x_t."""
+    x_t = torch.randn(3, 4, generator=generator)
+    with torch.no_grad():
+        found = guided_noise(
+            lambda x: 0.25 * x,
+            lambda x, eps: 0.5 * (x - eps).square().sum(dim=1),
+            x_t,
+            torch.tensor(0.5),
+        )
+    torch.testing.assert_close(found, 0.25 * x_t + 0.5 * 0.75**2 * x_t)
+    assert not found.requires_grad
+
+
+def test_samples_from_noise_are_those_of_their_seeds() -> None:
+    """For N(0, 1) the exact denoiser is alpha x_t: samples are N(0, 1) too."""
+    schedule, reports = CosineSchedule(), []
+
+    def denoise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        alpha, sigma = schedule.alpha_sigma(t)
+        return (alpha / (alpha**2 + sigma**2))[:, None] * x_t
+
+    found = sample_from_noise(
+        denoise,
+        (500,),
+        range(8),
+        schedule,
+        200,
+        on_estimate=lambda done, total, x_0: reports.append((done, total, x_0.shape)),
+    )
+    assert found.shape == (8, 500) and abs(float(found.std()) - 1) < 0.05
+    alone = sample_from_noise(denoise, (500,), [3], schedule, 200)
+    torch.testing.assert_close(alone, found[3:4])
+    assert reports == [(k, 200, (8, 500)) for k in range(1, 201)]

@@ -86,7 +86,7 @@ def read_holodiffusion(
         if not key.startswith(_SAME_RENDERER)
         or key.replace(_SAME_RENDERER, _RENDERER) not in official
     }
-    config = _settings(official, path, image_size, extent)
+    config = read_settings(official, path, image_size, extent)
     tensors: dict[str, Tensor] = {}
     for key, value in official.items():
         # Unknown names stay as they are, to be refused by them.
@@ -130,7 +130,7 @@ def _at(place: str, inner: str, kind: str) -> str | None:
     return f"network.{place}.{_INNER[inner]}.{kind}" if inner in _INNER else None
 
 
-def _settings(
+def read_settings(
     official: Mapping[str, Tensor], path: str | Path, image_size: int, extent: float
 ) -> HoloDiffusionConfig:
     """Our configuration, as far as tensors tell it."""

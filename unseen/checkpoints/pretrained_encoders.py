@@ -1,7 +1,8 @@
 """Image encoders that were trained on ImageNet, as a start for training.
 
-ResNet-34 with torchvision's tensor names (timm has the same) for pixelNeRF, ViT-B/16
-with timm's for VisionNeRF. The authors of both start from such weights; we ship none.
+ResNet-34 with torchvision's tensor names (timm has the same) for pixelNeRF and
+HoloDiffusion, ViT-B/16 with timm's for VisionNeRF. The authors of all three start from
+such weights; we ship none.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import nn
 from unseen.checkpoints.weight_files import find_weights, read_weights
 from unseen.errors import UserError
 from unseen.files import check_tensors
+from unseen.methods.holodiffusion import HoloDiffusion
 from unseen.methods.method import Method
 from unseen.methods.pixelnerf import PixelNeRF
 from unseen.methods.visionnerf import VisionNeRF
@@ -26,7 +28,8 @@ def start_encoder(method: Method, source: str | None) -> str | None:
     """Fill a method's image encoder from `source`; says in one line what it did.
 
     Args:
-        method: A PixelNeRF or VisionNeRF with an encoder of the full size.
+        method: A PixelNeRF, HoloDiffusion or VisionNeRF with an encoder of the full
+            size.
         source: A .pth, .pt, .bin or .safetensors file, or the 'organisation/name' of a
             model on the Hugging Face hub (which is in its cache, or is fetched). None
             leaves the encoder as it is.
@@ -41,6 +44,8 @@ def start_encoder(method: Method, source: str | None) -> str | None:
     encoder: nn.Module
     if isinstance(method, PixelNeRF):
         encoder, what = method.encoder, "ResNet-34"
+    elif isinstance(method, HoloDiffusion):
+        encoder, what = method.encoder.trunk, "ResNet-34"
     elif isinstance(method, VisionNeRF):
         encoder, what = method.encoder.transformer, "ViT-B/16"
     elif source is None:
@@ -57,8 +62,10 @@ def start_encoder(method: Method, source: str | None) -> str | None:
         )
     path = find_weights(source, "encoder weights")
     tensors = read_weights(path, "an image encoder")
-    found = {k: v for k, v in tensors.items() if not _UNUSED.fullmatch(k)}
     expected = encoder.state_dict()
+    found = {
+        k: v for k, v in tensors.items() if k in expected or not _UNUSED.fullmatch(k)
+    }
     for name, tensor in expected.items():
         # Old files do not count batches, and nobody uses the count.
         if name.endswith("num_batches_tracked"):

@@ -41,8 +41,9 @@ class Import:
     """For checkpoints of zero123: the moving average of the weights, or the weights
     themselves; by default the average where there is one."""
     extent: float | None = None
-    """Half the width of the training objects, in the data's units, for codenerf: 0.5
-    for the cars of ShapeNet-SRN, 0.75 for its chairs."""
+    """For codenerf half the width of the training objects, in the data's units: 0.5 for
+    the cars of ShapeNet-SRN, 0.75 for its chairs. For holodiffusion the side of the
+    cube, in world units (8 by default)."""
 
     def run(self) -> None:
         """Read, write the folder, and print what was found."""

@@ -44,7 +44,7 @@ class Train:
     """Model (folder or name) of the same shape whose weights the run starts from."""
     encoder: str | None = None
     """ImageNet weights (.pth or .safetensors file, or a model on the Hugging Face hub)
-    that the image encoder of pixelNeRF or VisionNeRF starts from."""
+    that the image encoder of pixelNeRF, VisionNeRF or HoloDiffusion starts from."""
     prepared: Path | None = None
     """Folder for what the method makes of the data before the first step (DiffRF fits a
     grid to every object), to share it among runs; by default `prepared` in `out`."""
