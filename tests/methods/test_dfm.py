@@ -98,7 +98,7 @@ def test_denoiser_equals_its_plain_twin() -> None:
     camera = views.cameras[:, 2:3]
     state = dfm.model.encode_context(views[:, :2])
     condition = dfm.model.condition(state, camera, SIZE)
-    x_t = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    x_t = torch.randn(2, 1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0.2, 0.9])
     fast, _ = dfm.model.denoiser(state, condition, camera, SIZE)(x_t, t)
     slow, _ = plain_denoiser(dfm.model, state, condition, camera, SIZE)(x_t, t)
@@ -162,14 +162,14 @@ def test_kept_scene_shows_the_sampled_image(guidance: float) -> None:
     options = SampleConfig(num_steps=4, guidance=guidance)
     camera = views.cameras[:, 1:2]
     seen: list[torch.Tensor] = []
-    sample_view = dfm._sample_view
+    sample_views = dfm._sample_views
 
     def spy(*args):
-        image, scene = sample_view(*args)
+        image, scene = sample_views(*args)
         seen.append(image)
         return image, scene
 
-    dfm._sample_view = spy  # type: ignore[method-assign]
+    dfm._sample_views = spy  # type: ignore[method-assign]
     scene = dfm.complete(views[:, :1], camera, [0], options)
     shown = scene.render(camera, SIZE).color
     error = (shown - seen[0]).abs().mean()
