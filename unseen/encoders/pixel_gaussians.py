@@ -92,7 +92,7 @@ class PixelGaussiansSceneModel(ViewUNetSceneModel):
     ) -> GaussianScene:
         """The Gaussians of all views (batch, view), as scenes (batch,)."""
         c, cameras = self.config, views.cameras
-        batch, view = cameras.shape
+        batch = cameras.shape[0]
         values = head(features)
         size = (values.shape[-2], values.shape[-1])
         values = rearrange(

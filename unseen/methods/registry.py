@@ -164,7 +164,7 @@ PRESETS: dict[str, Preset] = {
         _OBJECTS_TRAINING,
         num_context=1,
         num_target=1,
-        description="DFM whose scenes are motions of a picture (made up, for training).",
+        description="DFM whose scenes are motions of a picture, made up in training.",
     ),
     "dfm-re10k-64": Preset(
         dataclasses.replace(_PAPER, image_size=64),
