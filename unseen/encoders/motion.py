@@ -40,7 +40,7 @@ class MotionConfig:
     """Flows are smooth: known on cells of so many pixels, and interpolated."""
 
     num_layers: int = 5
-    """Motions between which a pixel can be undecided."""
+    """Motions between which a scene can be undecided."""
 
     reach: float = 0.5
     """The longest flow, in image widths and heights."""
@@ -133,7 +133,7 @@ class MotionSceneModel(ViewUNetSceneModel):
         values = functional.interpolate(values, size, mode="bilinear")
         values = rearrange(values, "b (k c) h w -> b k c h w", c=3)
         flows = self.config.reach * torch.tanh(values[:, :, :2])
-        return MotionScene(image, flows, values[:, :, 2])
+        return MotionScene(image, flows, values[:, :, 2].mean(dim=(-1, -2)))
 
     def encode_context(self, images: Views) -> MotionContext:
         first = images[:, :1]

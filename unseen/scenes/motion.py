@@ -33,7 +33,7 @@ class MotionScene(Scene):
 
     image: Float[Tensor, "*batch 3 height width"]
     flows: Float[Tensor, "*batch layer 2 height width"]
-    logits: Float[Tensor, "*batch layer height width"]
+    logits: Float[Tensor, "*batch layer"]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,9 +45,9 @@ class MotionScene(Scene):
         return MotionScene(self.image[index], self.flows[index], self.logits[index])
 
     @property
-    def weights(self) -> Float[Tensor, "*batch layer 1 height width"]:
+    def weights(self) -> Float[Tensor, "*batch layer 1 1 1"]:
         """The share of each layer."""
-        return self.logits.softmax(dim=-3).unsqueeze(-3)
+        return self.logits.softmax(dim=-1)[..., None, None, None]
 
     @property
     def flow(self) -> Float[Tensor, "*batch 2 height width"]:
@@ -104,11 +104,8 @@ class MotionScene(Scene):
     ) -> MotionScene:
         image, flows = tensors["image"], tensors["flows"]
         size = image.shape[-2:]
-        expected = (*image.shape[:-3], flows.shape[-4], 2, *size)
-        if flows.shape != expected or tensors["logits"].shape != (
-            *expected[:-3],
-            *size,
-        ):
+        layers = (*image.shape[:-3], flows.shape[-4])
+        if flows.shape != (*layers, 2, *size) or tensors["logits"].shape != layers:
             raise ValueError("image, flows and logits do not fit together")
         return cls(image, flows, tensors["logits"])
 
