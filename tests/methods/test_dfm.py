@@ -98,7 +98,7 @@ def test_denoiser_equals_its_plain_twin() -> None:
     camera = views.cameras[:, 2:3]
     state = dfm.model.encode_context(views[:, :2])
     condition = dfm.model.condition(state, camera, SIZE)
-    x_t = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    x_t = torch.randn(2, 1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     t = torch.tensor([0.2, 0.9])
     fast, _ = dfm.model.denoiser(state, condition, camera, SIZE)(x_t, t)
     slow, _ = plain_denoiser(dfm.model, state, condition, camera, SIZE)(x_t, t)
@@ -162,14 +162,14 @@ def test_kept_scene_shows_the_sampled_image(guidance: float) -> None:
     options = SampleConfig(num_steps=4, guidance=guidance)
     camera = views.cameras[:, 1:2]
     seen: list[torch.Tensor] = []
-    sample_view = dfm._sample_view
+    sample_views = dfm._sample_views
 
     def spy(*args):
-        image, scene = sample_view(*args)
+        image, scene = sample_views(*args)
         seen.append(image)
         return image, scene
 
-    dfm._sample_view = spy  # type: ignore[method-assign]
+    dfm._sample_views = spy  # type: ignore[method-assign]
     scene = dfm.complete(views[:, :1], camera, [0], options)
     shown = scene.render(camera, SIZE).color
     error = (shown - seen[0]).abs().mean()
@@ -243,3 +243,68 @@ def test_the_noisy_view_may_count_by_its_signal_to_noise_ratio() -> None:
     assert target(3.0, 3.0) == pytest.approx(3 * target(1.0, 1.0), rel=1e-5)
     # Without a clamp, the ratios of the two scenes' own noise levels.
     assert target(0.0, 1e9) != pytest.approx(target(1.0, 1.0), rel=0.1)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_targets_denoised_jointly_are_of_one_scene(guidance: float) -> None:
+    dfm, views = make_dfm(), make_views()
+    cameras = views.cameras[:, 1:3]
+    steps: list[tuple[int, int]] = []
+    scene = dfm.complete(
+        views[:, :1],
+        cameras,
+        [0, 1],
+        SampleConfig(num_steps=4, guidance=guidance, joint=True),
+        lambda done, total, _: steps.append((done, total)),
+    )
+    # One context and two noisy targets, in as many steps as one target takes.
+    assert scene.tensors()["volumes"].shape[:2] == (2, 3)
+    assert steps == [(i + 1, 4) for i in range(4)]
+    other = dfm.complete(views[:, :1], cameras, [0, 1], SampleConfig(num_steps=4))
+    assert other.tensors()["volumes"].shape[:2] == (2, 3)
+
+
+def test_one_target_is_the_same_jointly_and_alone() -> None:
+    dfm, views = make_dfm(), make_views()
+    found = [
+        dfm.complete(
+            views[:, :1], views.cameras[:, 1:2], [5, 6], SampleConfig(3, joint=joint)
+        )
+        for joint in (False, True)
+    ]
+    first, second = (scene.tensors()["volumes"] for scene in found)
+    assert torch.equal(first, second)
+
+
+@torch.no_grad()
+def test_denoiser_of_several_targets_equals_its_plain_twin() -> None:
+    """And each of several targets sees what the others show."""
+    dfm, views = make_dfm(), make_views()
+    cameras = views.cameras[:, 1:3]
+    state = dfm.model.encode_context(views[:, :1])
+    condition = dfm.model.condition(state, cameras, SIZE)
+    x_t = torch.randn(2, 2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([0.2, 0.9])
+    denoise = dfm.model.denoiser(state, condition, cameras, SIZE)
+    plain = plain_denoiser(dfm.model, state, condition, cameras, SIZE)
+    assert torch.allclose(denoise(x_t, t)[0], plain(x_t, t)[0], atol=1e-5)
+    other = x_t.clone()
+    other[:, 1] = -other[:, 1]
+    assert not torch.allclose(denoise(other, t)[0][:, 0], denoise(x_t, t)[0][:, 0])
+
+
+def test_training_may_noise_several_targets() -> None:
+    example = make_example()
+    seen: list[int] = []
+    dfm = make_dfm(dataclasses.replace(TINY, noisy_weights=(0.5, 0.5))).train()
+    joint = dfm.model.joint
+
+    def spy(context, noisy, condition, t):
+        seen.append(noisy.shape[1])
+        return joint(context, noisy, condition, t)
+
+    dfm.model.joint = spy  # type: ignore[method-assign]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(6):
+        assert torch.isfinite(dfm.loss(example, generator).total)
+    assert set(seen) == {1, 2}

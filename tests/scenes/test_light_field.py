@@ -206,3 +206,28 @@ def test_the_box_holds_what_the_depth_range_does() -> None:
         atol=1e-5,
         rtol=0,
     )
+
+
+def test_a_frame_of_its_own(tmp_path: Path) -> None:
+    """Moving the world and the frame against each other changes nothing."""
+    cameras = make_cameras(2).expand(2, 2)
+    motion = torch.eye(4).repeat(2, 1, 1)
+    motion[:, :2, :2] = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    motion[0, :3, 3] = torch.tensor([0.3, -0.2, 0.5])
+    plain = make_scene()
+    framed = make_scene(frame=torch.linalg.inv(motion))
+    seen = cameras.transform(motion[:, None])
+    expected = plain.render(cameras, SIZE).color
+    found = framed.render(seen, SIZE).color
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    pixels = torch.arange(5).expand(2, 2, -1)
+    some = framed.render_pixels(seen, SIZE, pixels).color.clamp(0, 1)
+    some = some.transpose(-1, -2)
+    torch.testing.assert_close(some, expected.flatten(-2)[..., :5], rtol=0, atol=1e-4)
+    save_scene(framed[0], tmp_path / "a.safetensors")
+    again = load_scene(tmp_path / "a.safetensors").render(seen[0], SIZE).color
+    torch.testing.assert_close(again, found[0])
+    deep = dataclasses.replace(framed, with_depth=True).render(seen, SIZE).depth
+    other = dataclasses.replace(plain, with_depth=True).render(cameras, SIZE).depth
+    assert deep is not None and other is not None
+    assert (deep - other).abs().median() < 1e-3

@@ -10,7 +10,6 @@ is left to do for a sample of a ray is one trilinear lookup per view.
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import torch
 from einops import rearrange
@@ -22,12 +21,12 @@ from unseen.encoders.scene_model import (
     Condition,
     ContextState,
     Denoiser,
-    SceneModel,
+    plain_denoiser,
 )
+from unseen.encoders.view_unet import ViewUNetSceneModel, pixel_guess
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.rays import plucker_images
 from unseen.geometry.views import Views
-from unseen.networks.unet2d import UNet2d, UNet2dConfig, sinusoidal_embedding
+from unseen.networks.unet2d import UNet2dConfig
 from unseen.scenes.frustum_own_view import OwnView
 from unseen.scenes.frustum_volume import (
     COLOR,
@@ -92,32 +91,15 @@ class FrustumContext(ContextState):
         )
 
 
-class FrustumSceneModel(SceneModel):
+class FrustumSceneModel(ViewUNetSceneModel):
     """Views to `FrustumVolumeScene`s."""
 
     def __init__(self, config: FrustumConfig) -> None:
-        super().__init__()
-        self.config = c = config
-        embedding = c.unet.embedding
-        # Condition: colour 3, depth 1, opacity 1, features; then Pluecker rays 6.
-        self.num_maps = 5 + c.num_features
-        channels_in = 3 * c.patch**2 + self.num_maps + 6
-        self.unet = UNet2d(c.unet, channels_in)
-        self.time = nn.Sequential(
-            nn.Linear(64, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        # Condition: colour 3, depth 1, opacity 1, features.
+        super().__init__(
+            config.unet, config.patch, config.head_channels, 5 + config.num_features
         )
-        self.role = nn.Embedding(2, embedding)
-        self.summarise = nn.Linear(c.unet.channels[-1], embedding)
-        width = c.unet.channels[0]
-        self.expand = nn.Conv2d(width, width * c.patch**2, 1)
-        self.refine = nn.Conv2d(width + 3, c.head_channels, 3, padding=1)
-        self.polish = nn.Conv2d(c.head_channels, c.head_channels, 3, padding=1)
-        # At first every pixel of a patch has the patch's features, as they are.
-        copies = torch.eye(width).repeat_interleave(c.patch**2, dim=0)
-        self.expand.weight.data.copy_(copies[..., None, None])
-        nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
-        nn.init.zeros_(self.polish.weight)
-        nn.init.zeros_(self.polish.bias)  # type: ignore[arg-type]
+        self.config = c = config
         joint = COLOR.stop
         self.joint_head = nn.Conv2d(c.head_channels, joint * c.num_slices, 1)
         self.deterministic_head = nn.Conv2d(
@@ -126,40 +108,6 @@ class FrustumSceneModel(SceneModel):
         for head in (self.joint_head, self.deterministic_head):
             nn.init.normal_(head.weight, std=1e-2)
             nn.init.zeros_(head.bias)  # type: ignore[arg-type]
-
-    def _features(
-        self,
-        views: Views,
-        maps: Float[Tensor, "batch view channel small_height small_width"] | None,
-        reference: Float[Tensor, "batch 4 4"],
-        embedding: Float[Tensor, "batch embedding"],
-    ) -> tuple[
-        Float[Tensor, "batch_view feature height width"],
-        Float[Tensor, "batch view summary"],
-    ]:
-        """Full-resolution features of each view, and a summary vector."""
-        patch = self.config.patch
-        b, v = views.shape
-        images = views.images.flatten(0, 1)
-        small = (views.size[0] // patch, views.size[1] // patch)
-        # Poses relative to the first context view: the world frame is arbitrary.
-        relative = views.cameras.transform(torch.linalg.inv(reference)[:, None])
-        rays = plucker_images(relative, small).flatten(0, 1)
-        if maps is None:
-            maps = rays.new_zeros(b, v, self.num_maps, *small)
-        x = [functional.pixel_unshuffle(images, patch), rays, maps.flatten(0, 1)]
-        x = torch.cat(x, dim=1).contiguous(memory_format=torch.channels_last)
-        features, bottleneck = self.unet(x, embedding.repeat_interleave(v, dim=0))
-        features = functional.pixel_shuffle(self.expand(features), patch)
-        features = functional.silu(self.refine(torch.cat([features, images], dim=1)))
-        features = features + self.polish(features)
-        return features, self.summarise(bottleneck).unflatten(0, (b, v))
-
-    def _embed(
-        self, t: Float[Tensor, "batch"], role: int
-    ) -> Float[Tensor, "batch embedding"]:
-        time = self.time(sinusoidal_embedding(t, 64))
-        return functional.silu(time + self.role.weight[role])
 
     def _volumes(
         self,
@@ -176,14 +124,7 @@ class FrustumSceneModel(SceneModel):
             b=len(images),
             d=self.config.num_slices,
         )
-        # The best linear guess of x_0 from the pixel alone, for detail of deviation d
-        # about a known mean (cf. EDM's c_skip, Karras et al. 2022, Eq. 7), with alpha
-        # and sigma of the cosine schedule: a clean pixel is kept, a noisy one is not.
-        alpha, sigma = torch.cos(0.5 * math.pi * t), torch.sin(0.5 * math.pi * t)
-        signal = alpha * self.config.detail**2
-        skip = signal / (alpha * signal + sigma**2)
-        guess = 0.5 * (1 + skip[:, None, None, None, None] * images)
-        guess = torch.logit(guess, eps=0.02).movedim(2, -1)
+        guess = pixel_guess(images, t, self.config.detail).movedim(2, -1)
         after = volumes.shape[-1] - COLOR.stop
         volumes = volumes + functional.pad(guess, (COLOR.start, after))[..., None, :]
         # Rendering wants it so, and would copy it anew each time.
@@ -266,16 +207,22 @@ class FrustumSceneModel(SceneModel):
         cameras: Cameras,
         size: tuple[int, int],
     ) -> Denoiser:
-        """`plain_denoiser` with one sample per slice, without its look-ups."""
+        """`plain_denoiser` with one sample per slice, without its look-ups.
+
+        Of one target view; several look at each other's volumes, which takes look-ups.
+        """
         assert isinstance(context, FrustumContext)
+        if cameras.shape[1] != 1:
+            return plain_denoiser(self, context, condition, cameras, size)
         others = self._scene(context.joint, context.cameras)
         own_view = OwnView.prepare(others, cameras[:, 0], size)
 
         def denoise(
-            x_t: Float[Tensor, "batch 3 height width"], t: Float[Tensor, "batch"]
-        ) -> tuple[Float[Tensor, "batch 3 height width"], FrustumVolumeScene]:
-            scene = self.joint(context, Views(x_t[:, None], cameras), condition, t)
+            x_t: Float[Tensor, "batch view 3 height width"], t: Float[Tensor, "batch"]
+        ) -> tuple[Float[Tensor, "batch view 3 height width"], FrustumVolumeScene]:
+            scene = self.joint(context, Views(x_t, cameras), condition, t)
             color = own_view.render(scene.volumes[:, -1]).color
-            return 2 * color.transpose(-1, -2).unflatten(-1, size) - 1, scene
+            color = color.transpose(-1, -2).unflatten(-1, size)
+            return 2 * color[:, None] - 1, scene
 
         return denoise

@@ -255,15 +255,15 @@ class PixelAlignedSceneModel(SceneModel):
             known.append(clean.ask_views(piece, count) if budget >= 0 else None)
 
         def denoise(
-            x_t: Float[Tensor, "batch 3 height width"], t: Float[Tensor, "batch"]
-        ) -> tuple[Float[Tensor, "batch 3 height width"], Scene]:
-            scene = self.joint(context, Views(x_t[:, None], cameras), condition, t)
+            x_t: Float[Tensor, "batch view 3 height width"], t: Float[Tensor, "batch"]
+        ) -> tuple[Float[Tensor, "batch view 3 height width"], Scene]:
+            scene = self.joint(context, Views(x_t, cameras), condition, t)
             colors = [
                 scene.render_rays(piece, known=views).color
                 for piece, views in zip(pieces, known, strict=True)
             ]
-            color = torch.cat(colors, dim=1).unflatten(1, size).movedim(-1, 1)
-            return 2 * color - 1, scene
+            color = torch.cat(colors, dim=1).unflatten(1, (cameras.shape[1], *size))
+            return 2 * color.movedim(-1, 2) - 1, scene
 
         return denoise
 

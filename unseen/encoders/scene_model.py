@@ -1,4 +1,4 @@
-"""The interface between DFM and a scene representation."""
+"""The interface between DFM and a scene representation, with its forward model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.views import Views
+from unseen.geometry.views import Example, Views
 from unseen.scenes.scene import Scene
 
 
@@ -31,12 +31,13 @@ class Condition:
     """The deterministic rendering of the context at the target cameras.
 
     `maps` is what the target encoder reads beside the noisy image; `color` (in
-    [0, 1]) and `opacity` are its supervised part, at the size they were rendered.
+    [0, 1]) is its supervised part, at the size it was rendered, and `opacity` says
+    where it shows something, for representations that have any.
     """
 
     maps: Float[Tensor, "batch view channel height width"]
     color: Float[Tensor, "batch view 3 height width"]
-    opacity: Float[Tensor, "batch view height width"]
+    opacity: Float[Tensor, "batch view height width"] | None = None
 
 
 class SceneModel(nn.Module, abc.ABC):
@@ -77,7 +78,13 @@ class SceneModel(nn.Module, abc.ABC):
         `t` is the noise level in [0, 1] of the target views.
         """
 
-    @abc.abstractmethod
+    def observe(self, example: Example, generator: torch.Generator) -> Example:
+        """What training compares with: the example of the data, as it is.
+
+        A scene model whose observations the data does not hold makes them of it here.
+        """
+        return example
+
     def denoiser(
         self,
         context: ContextState,
@@ -85,16 +92,18 @@ class SceneModel(nn.Module, abc.ABC):
         cameras: Cameras,
         size: tuple[int, int],
     ) -> Denoiser:
-        """`joint` and its rendering at the target cameras (batch, 1), as one function.
+        """`joint` and its rendering at the target cameras (batch, view), as a function.
 
         It is called at every step of a trajectory, so implementations compute what
-        does not depend on the noisy view once. `plain_denoiser` is the slow twin.
+        does not depend on the noisy views once, if they can. `plain_denoiser`, which
+        this is by default, is the slow twin.
         """
+        return plain_denoiser(self, context, condition, cameras, size)
 
 
 Denoiser = Callable[
-    [Float[Tensor, "batch 3 height width"], Float[Tensor, "batch"]],
-    tuple[Float[Tensor, "batch 3 height width"], Scene],
+    [Float[Tensor, "batch view 3 height width"], Float[Tensor, "batch"]],
+    tuple[Float[Tensor, "batch view 3 height width"], Scene],
 ]
 """Maps x_t and t to the estimate of x_0 in [-1, 1], and the scene it renders."""
 
@@ -109,9 +118,9 @@ def plain_denoiser(
     """Infer the joint scene and render it: what every `denoiser` must equal."""
 
     def denoise(
-        x_t: Float[Tensor, "batch 3 height width"], t: Float[Tensor, "batch"]
-    ) -> tuple[Float[Tensor, "batch 3 height width"], Scene]:
-        scene = model.joint(context, Views(x_t[:, None], cameras), condition, t)
-        return 2 * scene.render(cameras, size).color[:, 0] - 1, scene
+        x_t: Float[Tensor, "batch view 3 height width"], t: Float[Tensor, "batch"]
+    ) -> tuple[Float[Tensor, "batch view 3 height width"], Scene]:
+        scene = model.joint(context, Views(x_t, cameras), condition, t)
+        return 2 * scene.render(cameras, size).color - 1, scene
 
     return denoise

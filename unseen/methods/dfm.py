@@ -2,9 +2,13 @@
 """Diffusion with Forward Models (Tewari et al., NeurIPS 2023, arXiv 2306.11719).
 
 An image diffusion model whose denoiser reconstructs a scene and renders it: from clean
-context views and one noisy target view a scene is inferred, and its rendering at the
-target camera is the estimate of the clean target image. Training sees posed images
+context views and noisy target views a scene is inferred, and its rendering at the
+target cameras is the estimate of the clean target images. Training sees posed images
 only; the scene of the last denoising step is a sample of p(scene | context).
+
+What a scene is, and how it becomes an image (the forward model), is an argument: a
+`SceneModel` infers scenes of its own kind, which render themselves. Volumes, light
+fields and Gaussians are seen from cameras; a motion is seen as a moved picture.
 """
 
 from __future__ import annotations
@@ -23,7 +27,13 @@ from unseen.diffusion.samplers import ddim
 from unseen.diffusion.schedules import CosineSchedule
 from unseen.diffusion.times import times_uniform
 from unseen.encoders.frustum import FrustumConfig, FrustumSceneModel
+from unseen.encoders.light_field import LightFieldConfig, LightFieldSceneModel
+from unseen.encoders.motion import MotionConfig, MotionSceneModel
 from unseen.encoders.pixel_aligned import PixelAlignedConfig, PixelAlignedSceneModel
+from unseen.encoders.pixel_gaussians import (
+    PixelGaussiansConfig,
+    PixelGaussiansSceneModel,
+)
 from unseen.encoders.scene_model import SceneModel
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras, turn_cameras
@@ -44,6 +54,22 @@ from unseen.methods.photometric import (
     weighted_losses,
 )
 from unseen.scenes.scene import Scene
+
+SceneConfig = (
+    FrustumConfig
+    | PixelAlignedConfig
+    | LightFieldConfig
+    | PixelGaussiansConfig
+    | MotionConfig
+)
+
+SCENE_MODELS: dict[type, Callable[..., SceneModel]] = {
+    FrustumConfig: FrustumSceneModel,
+    PixelAlignedConfig: PixelAlignedSceneModel,
+    LightFieldConfig: LightFieldSceneModel,
+    PixelGaussiansConfig: PixelGaussiansSceneModel,
+    MotionConfig: MotionSceneModel,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +94,17 @@ class SampleConfig:
     azimuths: tuple[float, ...] = (120.0, 240.0)
     """Target cameras that complete an object, in degrees around the input's."""
 
+    joint: bool = False
+    """Whether all target views are denoised at once, of one scene, instead of one after
+    the other, each as context of the next."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DFMConfig:
     """Settings of DFM."""
 
-    scene: FrustumConfig | PixelAlignedConfig = dataclasses.field(
-        default_factory=FrustumConfig
-    )
-    """The scene representation and its encoder."""
+    scene: SceneConfig = dataclasses.field(default_factory=FrustumConfig)
+    """The scene representation and its encoder; with both comes the forward model."""
 
     image_size: int = 64
     """Height and width of the images that are diffused, in pixels."""
@@ -84,11 +112,15 @@ class DFMConfig:
     context_weights: tuple[float, ...] = (0.65, 0.35)
     """How often training uses 1, 2, ... of the context views it is given."""
 
+    noisy_weights: tuple[float, ...] = (1.0,)
+    """How often training noises 1, 2, ... of the target views, which are then explained
+    by one scene. Those that are left are explained without being shown."""
+
     drop_context: float = 0.1
     """How often an example's context images are replaced by grey, for guidance."""
 
     target_pixels: int = 1024
-    """Supervised pixels of the noisy view."""
+    """Supervised pixels of each noisy view."""
 
     other_pixels: int = 384
     """Supervised pixels of each other view."""
@@ -136,14 +168,11 @@ class DFM(SceneMethod):
     sample_options: ClassVar = frozenset({"num_steps", "guidance"})
     scenes_at_once: ClassVar = 4
 
-    def __init__(self, config: DFMConfig) -> None:
+    def __init__(self, config: DFMConfig, model: SceneModel | None = None) -> None:
+        """By default the scene model is that of `config.scene`."""
         super().__init__()
         self.config = config
-        self.model: SceneModel = (
-            FrustumSceneModel(config.scene)
-            if isinstance(config.scene, FrustumConfig)
-            else PixelAlignedSceneModel(config.scene)
-        )
+        self.model = model or SCENE_MODELS[type(config.scene)](config.scene)
         self.schedule = CosineSchedule()
 
     # ---- Training -------------------------------------------------------------------
@@ -151,11 +180,12 @@ class DFM(SceneMethod):
     def loss(self, example: Example, generator: torch.Generator) -> Losses:
         """The training loss of (batch, view) contexts and targets.
 
-        The first target view is noised. The joint scene must explain it and the views
-        that the model was not shown: the other targets, and (`supervise_context`) all
-        of the context, of which this step may leave out some.
+        The first target view, or the first few, are noised. The joint scene must
+        explain them and the views that the model was not shown: the other targets, and
+        (`supervise_context`) all of the context, of which this step may leave out some.
         """
         c = self.config
+        example = self.model.observe(example, generator)
         context, noisy, others = self._roles(example, generator)
         batch = context.shape[0]
         kept = torch.rand(batch, generator=generator) >= c.drop_context
@@ -170,6 +200,8 @@ class DFM(SceneMethod):
         joint = self.model.joint(state, x_t, condition, t)
 
         def errors(scene: Scene, views: Views, count: int) -> PhotometricErrors:
+            if views.shape[1] == 0:
+                return PhotometricErrors(*[torch.zeros_like(t)] * 5)
             pixels = choose_pixels(views, count, c.pattern, generator)
             rendered = scene.render_pixels(views.cameras, views.size, pixels, generator)
             return compare(rendered, views, pixels, c.pattern)
@@ -197,14 +229,21 @@ class DFM(SceneMethod):
     def _roles(
         self, example: Example, generator: torch.Generator
     ) -> tuple[Views, Views, Views]:
-        """Context, the view to be noised, and the views to be explained besides."""
-        weights = torch.tensor(self.config.context_weights)
-        weights = weights[: example.context.shape[1]]
-        count = int(torch.multinomial(weights, 1, generator=generator)) + 1
-        others = example.target[:, 1:]
+        """Context, the views to be noised, and the views to be explained besides."""
+
+        def draw(weights: tuple[float, ...], views: Views) -> int:
+            among = torch.tensor(weights[: views.shape[1]])
+            # A choice without an alternative takes no random number.
+            if len(weights) == 1:
+                return 1
+            return int(torch.multinomial(among, 1, generator=generator)) + 1
+
+        count = draw(self.config.context_weights, example.context)
+        noisy = draw(self.config.noisy_weights, example.target)
+        others = example.target[:, noisy:]
         if self.config.supervise_context:
             others = Views.cat([example.context, others], dim=1)
-        return example.context[:, :count], example.target[:, :1], others
+        return example.context[:, :count], example.target[:, :noisy], others
 
     # ---- Sampling -------------------------------------------------------------------
 
@@ -263,47 +302,50 @@ class DFM(SceneMethod):
     ) -> Scene:
         """Sample target views one after the other; each becomes context of the next.
 
-        `cameras` are (batch, target). Entry i draws its noise from `seeds[i]` alone, so
-        it does not depend on the batch it is in. After every step, `on_step` gets the
-        number of steps done, of steps to do, and the current scenes. Returns the
-        scenes of the last denoising step, sampled in evaluation mode (the authors stay
-        in training mode) and without gradients.
+        With `SampleConfig.joint`, all at once. `cameras` are (batch, target). Entry i
+        draws its noise from `seeds[i]` alone, so it does not depend on the batch it is
+        in. After every step, `on_step` gets the number of steps done, of steps to do,
+        and the current scenes. Returns the scenes of the last denoising step, sampled
+        in evaluation mode (the authors stay in training mode) and without gradients.
         """
         options = options or self.config.sampling
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         noise = PerSampleNoise(generators)
-        num_targets, steps = cameras.shape[1], options.num_steps
+        targets = [cameras[:, i : i + 1] for i in range(cameras.shape[1])]
+        groups, steps = [cameras] if options.joint else targets, options.num_steps
         scene = None
-        for target in range(num_targets):
+        for number, group in enumerate(groups):
 
-            def report(step: int, scene: Scene, done: int = target * steps) -> None:
+            def report(step: int, scene: Scene, done: int = number * steps) -> None:
                 if on_step is not None:
-                    on_step(done + step, num_targets * steps, scene)
+                    on_step(done + step, len(groups) * steps, scene)
 
-            camera = cameras[:, target : target + 1]
             with evaluating(self):
-                image, scene = self._sample_view(
-                    context, camera, noise, options, report
+                images, scene = self._sample_views(
+                    context, group, noise, options, report
                 )
-            context = Views.cat([context, Views(image, camera)], dim=1)
+            context = Views.cat([context, Views(images, group)], dim=1)
         assert scene is not None
         return scene
 
-    def _sample_view(
+    def _sample_views(
         self,
         context: Views,
-        camera: Cameras,
+        cameras: Cameras,
         noise: PerSampleNoise,
         options: SampleConfig,
         report: Callable[[int, Scene], None],
-    ) -> tuple[Float[Tensor, "batch 1 3 height width"], Scene]:
-        """Denoise one target view; returns it in [0, 1], and the last step's scenes."""
+    ) -> tuple[Float[Tensor, "batch view 3 height width"], Scene]:
+        """Denoise target views (batch, view) together, of one scene.
+
+        Returns them in [0, 1], and the last step's scenes.
+        """
         batch, guided = context.shape[0], options.guidance != 1
         given = _signed(context)
         if guided:
             grey = dataclasses.replace(given, images=torch.zeros_like(given.images))
             given = Views.cat([given, grey])
-        both = Cameras.cat([camera, camera]) if guided else camera
+        both = Cameras.cat([cameras, cameras]) if guided else cameras
         # None of this depends on t: once per trajectory.
         state = self.model.encode_context(given)
         condition = self.model.condition(state, both, context.size)
@@ -311,10 +353,10 @@ class DFM(SceneMethod):
         scenes: list[Scene] = []
 
         def denoise(
-            x_t: Float[Tensor, "batch 3 height width"], t: Float[Tensor, "batch"]
-        ) -> Float[Tensor, "batch 3 height width"]:
+            x_t: Float[Tensor, "batch view 3 height width"], t: Float[Tensor, "batch"]
+        ) -> Float[Tensor, "batch view 3 height width"]:
             repeats = 2 if guided else 1
-            x_0, scene = denoiser(x_t.repeat(repeats, 1, 1, 1), t.repeat(repeats))
+            x_0, scene = denoiser(x_t.repeat(repeats, 1, 1, 1, 1), t.repeat(repeats))
             scenes[:] = [scene]
             if guided:
                 x_0 = classifier_free(x_0[:batch], x_0[batch:], options.guidance)
@@ -323,7 +365,8 @@ class DFM(SceneMethod):
             return x_0.clamp(-1, 1)
 
         times = times_uniform(options.num_steps).to(context.images)
-        start = noise(context.images[:, 0]) * options.temperature
+        shape = (*cameras.shape, *context.images.shape[2:])
+        start = noise(context.images.new_empty(shape)) * options.temperature
         x_0 = ddim(
             denoise,
             start * self.schedule.sigma(times[0]),
@@ -337,7 +380,7 @@ class DFM(SceneMethod):
             # Guidance acts on images. To carry it into the scene, the scene is
             # inferred once more from the guided image (the authors leave it out).
             denoise(x_0, times[-1].expand(batch))
-        return 0.5 * (x_0[:, None] + 1), scenes[0][:batch]
+        return 0.5 * (x_0 + 1), scenes[0][:batch]
 
 
 def _signed(views: Views, kept: Float[Tensor, "batch"] | None = None) -> Views:

@@ -6,7 +6,10 @@ import dataclasses
 from typing import Any
 
 from unseen.encoders.frustum import FrustumConfig
+from unseen.encoders.light_field import LightFieldConfig
+from unseen.encoders.motion import MotionConfig
 from unseen.encoders.pixel_aligned import PixelAlignedConfig
+from unseen.encoders.pixel_gaussians import PixelGaussiansConfig
 from unseen.errors import UserError
 from unseen.methods.codenerf import CodeNeRF, CodeNeRFConfig
 from unseen.methods.dfm import DFM, DFMConfig, SampleConfig
@@ -55,7 +58,8 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "SparseFusion": (SparseFusion, SparseFusionConfig),
 }
 
-_SMALL_FRUSTUM = FrustumConfig(unet=UNet2dConfig(channels=(48, 96, 192), num_blocks=1))
+_SMALL_UNET = UNet2dConfig(channels=(48, 96, 192), num_blocks=1)
+_SMALL_FRUSTUM = FrustumConfig(unet=_SMALL_UNET)
 
 # Reference settings of RealEstate10K, except for LPIPS (weight 1 on the patches),
 # which needs VGG weights; and the importance-sampling network is trained.
@@ -134,6 +138,48 @@ PRESETS: dict[str, Preset] = {
         num_context=2,
         num_target=2,
         description="One image of a truck or car to 3D scenes at 64x64.",
+    ),
+    "dfm-light-field-small": Preset(
+        DFMConfig(
+            LightFieldConfig(_SMALL_UNET),
+            snr_range=(1.0, 10.0),
+            target_pixels=768,
+            other_pixels=256,
+            opacity_weight=0.0,
+            sampling=SampleConfig(num_steps=30, guidance=1.0, eta=1.0),
+        ),
+        _OBJECTS_TRAINING,
+        num_context=2,
+        num_target=2,
+        description="DFM whose scenes are light fields: one evaluation per ray.",
+    ),
+    "dfm-gaussians-small": Preset(
+        DFMConfig(
+            PixelGaussiansConfig(_SMALL_UNET, detail=0.4),
+            snr_range=(1.0, 10.0),
+            target_pixels=4096,
+            other_pixels=4096,
+            sampling=SampleConfig(num_steps=30, guidance=1.0, eta=1.0),
+        ),
+        _OBJECTS_TRAINING,
+        num_context=2,
+        num_target=2,
+        description="DFM whose scenes are 3D Gaussians, which are rasterised.",
+    ),
+    "dfm-motion-small": Preset(
+        DFMConfig(
+            MotionConfig(_SMALL_UNET),
+            context_weights=(1.0,),
+            target_pixels=4096,
+            deterministic_weight=0.0,
+            supervise_context=False,
+            opacity_weight=0.0,
+            sampling=SampleConfig(num_steps=30, guidance=1.0, eta=1.0, azimuths=(0.0,)),
+        ),
+        _OBJECTS_TRAINING,
+        num_context=1,
+        num_target=1,
+        description="DFM whose scenes are motions of a picture, made up in training.",
     ),
     "dfm-re10k-64": Preset(
         dataclasses.replace(_PAPER, image_size=64),

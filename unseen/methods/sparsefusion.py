@@ -325,11 +325,11 @@ SPARSEFUSION_PRESETS: dict[str, Preset] = {
         SparseFusionConfig(
             EpipolarConfig(
                 ResNetConfig(width=16, blocks=(1, 1, 1)),
-                width=48,
-                num_layers=2,
+                width=32,
+                num_layers=1,
                 dropout=0.0,
                 octaves=4,
-                num_depths=12,
+                num_depths=10,
                 half_range=1.0,
             ),
             FeatureUNetConfig(
@@ -340,14 +340,14 @@ SPARSEFUSION_PRESETS: dict[str, Preset] = {
                 heads=4,
                 head_size=16,
             ),
-            SmallLatentsConfig(),
+            SmallLatentsConfig(width=16),
             image_size=64,
             rays="centers",
             sampling=LatentSamplingConfig(num_steps=50, guidance=1.5),
         ),
-        dataclasses.replace(MINUTES, steps=4_000, batch_size=4),
+        dataclasses.replace(MINUTES, steps=4_000),
         num_context=3,
-        num_target=2,
+        num_target=1,
         description="A thin SparseFusion at 64x64, for two processor cores.",
     ),
 }

@@ -25,6 +25,7 @@ from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 from unseen.scenes.gaussians import GaussianScene
 from unseen.scenes.light_field import LightFieldScene
+from unseen.scenes.motion import MotionScene
 from unseen.scenes.ray_marched import RayMarchedScene
 from unseen.scenes.scene import FieldScene, Scene
 from unseen.scenes.triplane import TriplaneScene
@@ -47,6 +48,7 @@ SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "VoxelRadianceScene": VoxelRadianceScene,
     "GaussianScene": GaussianScene,
     "TriplaneScene": TriplaneScene,
+    "MotionScene": MotionScene,
 }
 """The representations that a file may name."""
 

@@ -34,8 +34,11 @@ class LightFieldScene(Scene):
 
     There is no density and no opacity. Depth is not part of the representation, but
     follows from its derivatives (`depth_map`); `render` returns it only where
-    `with_depth` is set, because it costs several times the colour. `render_pixels`
-    returns colours as the network has them; `render` clamps them to [0, 1].
+    `with_depth` is set, because it costs several times the colour. The MLP sees rays in
+    the world, or after the rigid motion `frame` (world to its own frame).
+
+    `render_pixels` returns colours as the network has them; `render` clamps them to
+    [0, 1].
 
     Without gradients `render` takes the fast path (`PreparedMLP`); `precision`
     "bf16" lets it compute the hidden layers in bfloat16. With `flat` above 0, pixels
@@ -49,6 +52,7 @@ class LightFieldScene(Scene):
     with_depth: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     flat: float = 0.0
+    frame: Float[Tensor, "*batch 4 4"] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -59,7 +63,12 @@ class LightFieldScene(Scene):
         return 1
 
     def __getitem__(self, index: int | slice | None) -> LightFieldScene:
-        return dataclasses.replace(self, field=self.field[index], box=self.box[index])
+        return dataclasses.replace(
+            self,
+            field=self.field[index],
+            box=self.box[index],
+            frame=None if self.frame is None else self.frame[index],
+        )
 
     def detach(self) -> LightFieldScene:
         """The same scene, cut off from the network that made it."""
@@ -70,6 +79,12 @@ class LightFieldScene(Scene):
     ) -> tuple[Float[Tensor, "*batch ray 3"], Float[Tensor, "*batch ray 3"]]:
         return pixel_rays(cameras, size, pixels, self.pixel_grid)
 
+    def _in_frame(self, cameras: Cameras) -> Cameras:
+        """World cameras (*batch view) in the MLP's own frame."""
+        if self.frame is None:
+            return cameras
+        return cameras.transform(self.frame[..., None, :, :])
+
     def render_pixels(
         self,
         cameras: Cameras,
@@ -78,7 +93,7 @@ class LightFieldScene(Scene):
         generator: torch.Generator | None = None,
     ) -> PixelRendering:
         """See `Scene.render_pixels`; nothing is random, and there is no depth."""
-        coordinates = plucker(*self._rays(cameras, size, pixels))
+        coordinates = plucker(*self._rays(self._in_frame(cameras), size, pixels))
         flat = coordinates.flatten(len(self.shape), -2)
         color = 0.5 * (self.field(flat) + 1)
         return PixelRendering(color.reshape(*pixels.shape, 3))
@@ -91,17 +106,17 @@ class LightFieldScene(Scene):
             color = self.render_pixels(cameras, size, pixels).color
             color = color.unflatten(-2, size).clamp(0, 1)
         elif self.shape:
-            each = enumerate(self.prepared)
-            color = torch.stack([self._frames(m, cameras[i], size) for i, m in each])
+            seen, each = self._in_frame(cameras), enumerate(self.prepared)
+            color = torch.stack([self._frames(m, seen[i], size) for i, m in each])
         else:
-            color = self._frames(self.prepared[0], cameras, size)
+            color = self._frames(self.prepared[0], self._in_frame(cameras), size)
         depth = self.depth_map(cameras, size) if self.with_depth else None
         return Rendering(color.movedim(-1, -3), depth)
 
     def _frames(
         self, mlp: PreparedMLP, cameras: Cameras, size: tuple[int, int]
     ) -> Float[Tensor, "view height width 3"]:
-        """Frames of one scene, fast and without gradients."""
+        """Frames of one scene, fast and without gradients; its frame's cameras."""
         pixels = torch.arange(size[0] * size[1], device=cameras.device)
         rays = self._rays(cameras, size, pixels.expand(*cameras.shape, -1))
         coordinates = plucker(*rays).flatten(0, 1)
@@ -134,6 +149,7 @@ class LightFieldScene(Scene):
         """
         if not self.shape:
             return self[None].depth_map(cameras[None], size)[0]
+        cameras = self._in_frame(cameras)
         pixels = torch.arange(size[0] * size[1], device=cameras.device)
         pieces = []
         for piece in pixels.split(DEPTH_RAYS):
@@ -164,7 +180,8 @@ class LightFieldScene(Scene):
         return box_around(self.box)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {**self.field.tensors(), "box": self.box}
+        frame = {} if self.frame is None else {"frame": self.frame}
+        return {**self.field.tensors(), "box": self.box, **frame}
 
     def config(self) -> dict[str, Any]:
         return {
@@ -179,7 +196,10 @@ class LightFieldScene(Scene):
         cls, tensors: dict[str, Tensor], config: dict[str, Any]
     ) -> LightFieldScene:
         field = PredictedMLP.from_tensors(tensors, plain_last=True)
-        return cls(field, tensors["box"].reshape(*field.shape, 2, 3), **config)
+        box, frame = tensors["box"], tensors.get("frame")
+        if frame is not None:
+            frame = frame.reshape(*field.shape, 4, 4)
+        return cls(field, box.reshape(*field.shape, 2, 3), **config, frame=frame)
 
 
 def _color(signed: Float[Tensor, "point 3"]) -> Float[Tensor, "point 3"]:
