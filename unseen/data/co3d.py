@@ -78,6 +78,10 @@ class CO3DDataset(FrameDataset):
         folders = _categories(path)
         return tuple(n for n in names if any(_read_split(f, n) for f in folders))
 
+    def caption(self, index: int) -> str:
+        """The sequence's category."""
+        return self.scene_ids[index].partition("/")[0]
+
     def _find(self) -> Iterator[FoundScene]:
         self._entries: dict[str, dict[str, dict[str, Any]]] = {}
         for folder in _categories(self.root):

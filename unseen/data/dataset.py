@@ -58,6 +58,10 @@ class PosedDataset(abc.ABC):
         """What the reader did to the data or had to assume, a sentence each."""
         return ()
 
+    def caption(self, index: int) -> str:
+        """What the scene is, in words; "" where the data does not tell."""
+        return ""
+
     def __len__(self) -> int:
         """Number of scenes."""
         return len(self.scene_ids)

@@ -133,6 +133,9 @@ class FramedDataset(PosedDataset):
         """Number of scenes."""
         return len(self._dataset)
 
+    def caption(self, index: int) -> str:
+        return self._dataset.caption(index)
+
     def num_views(self, index: int) -> int:
         """How many usable views the scene has."""
         return self._dataset.num_views(index)

@@ -41,11 +41,13 @@ __all__ = ["PackedViews", "SRNDataset", "write_object"]
 
 @dataclasses.dataclass(frozen=True)
 class _Folder:
-    """Where an object lies, and how many views it has, if a manifest says so."""
+    """Where an object lies; how many views it has and what it is, if a manifest says
+    so."""
 
     id: str
     path: Path
     views: int | None = None
+    category: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +134,9 @@ class SRNDataset(PosedReader):
         if self.manifest is not None:
             chosen = [r for r in self.manifest.objects if split in (None, r.split)]
             chosen = sorted(chosen, key=lambda record: record.id)
-            return [_Folder(r.id, self.root / r.id, r.views) for r in chosen]
+            return [
+                _Folder(r.id, self.root / r.id, r.views, r.category) for r in chosen
+            ]
         if split is not None:
             raise UserError(
                 f"{self.root} has no manifest, so it has no splits; leave the split "
@@ -157,6 +161,10 @@ class SRNDataset(PosedReader):
     def scene_ids(self) -> list[str]:
         """Names of the objects, in the order of their indices."""
         return [folder.id for folder in self._folders]
+
+    def caption(self, index: int) -> str:
+        """The object's category in the manifest."""
+        return self._folders[index].category
 
     def num_views(self, index: int) -> int:
         """How many views the object has."""

@@ -106,7 +106,8 @@ class ExampleStream:
         views = dataset.load(member, order.tolist())
         before = sum(len(earlier) for earlier in self.datasets[:number])
         objects = torch.tensor(before + member)
-        return Example(views[:num_context], views[num_context:], objects)
+        caption = dataset.caption(member)
+        return Example(views[:num_context], views[num_context:], objects, (caption,))
 
     def batch(self, step: int, batch_size: int) -> Example:
         """The examples (batch view) of a training step on this rank."""

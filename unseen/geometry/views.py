@@ -118,15 +118,20 @@ class Example:
 
     `objects` says which object of the training data each scene is, counted over all
     data sets: for methods that learn a code per object. None where nobody counted.
+    `captions` say in words what each scene is, "" where nobody knows: one per scene, or
+    none at all.
     """
 
     context: Views
     target: Views
     objects: Int[Tensor, "*batch"] | None = None
+    captions: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Example:
         objects = None if self.objects is None else self.objects.to(device)
-        return Example(self.context.to(device), self.target.to(device), objects)
+        return Example(
+            self.context.to(device), self.target.to(device), objects, self.captions
+        )
 
     @staticmethod
     def stack(examples: Sequence[Example]) -> Example:
@@ -136,4 +141,5 @@ class Example:
             Views.stack([e.context for e in examples]),
             Views.stack([e.target for e in examples]),
             torch.stack(objects) if len(objects) == len(examples) else None,
+            tuple(caption for e in examples for caption in e.captions),
         )

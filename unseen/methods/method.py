@@ -123,6 +123,9 @@ class SampleOptions:
     hidden: Bool[Tensor, "height width"] | None = None
     """Pixels of the given image that are unknown, and sampled."""
 
+    prompt: str | None = None
+    """What is wanted, in words."""
+
     def __post_init__(self) -> None:
         if self.noise_level is not None and not 0 <= self.noise_level <= 1:
             raise UserError(
@@ -142,6 +145,7 @@ class SampleOptions:
             "guidance": "has no classifier-free guidance",
             "noise_level": "adds no noise to the image that is given",
             "hidden": "cannot sample parts of the image that is given",
+            "prompt": "takes no text",
         }
         flags = {"num_steps": "--steps", "noise_level": "--noise-level"}
         for name, value in vars(self).items():
@@ -224,6 +228,32 @@ class ViewMethod(Method):
             if on_view is not None:
                 on_view(view + 1, cameras.shape[1])
         return known[:, context.shape[1] :]
+
+    def sample(
+        self, context: Views, cameras: Cameras, generator: torch.Generator
+    ) -> Views:
+        seeds = torch.randint(2**62, (context.shape[0],), generator=generator)
+        return self.sample_views(context, cameras, seeds.tolist())
+
+
+class JointViewMethod(Method):
+    """A method whose samples are views that are made together, and no scenes."""
+
+    @abc.abstractmethod
+    def sample_views(
+        self,
+        context: Views,
+        cameras: Cameras,
+        seeds: Sequence[int],
+        options: SampleOptions | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Views:
+        """Views at cameras (batch, view) of one scene per batch entry.
+
+        `context` (batch, view) is what they shall agree with; (batch, 0) for methods of
+        text. The random numbers of entry i come from `seeds[i]` alone. `on_step`
+        receives the steps done and to do.
+        """
 
     def sample(
         self, context: Views, cameras: Cameras, generator: torch.Generator

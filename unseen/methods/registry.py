@@ -19,6 +19,7 @@ from unseen.methods.genvs import GENVS_PRESETS, GeNVS, GeNVSConfig
 from unseen.methods.holodiffusion import HoloDiffusion, HoloDiffusionConfig
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
+from unseen.methods.mvdream import MVDREAM_PRESETS, MVDream, MVDreamConfig
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
 from unseen.methods.presets_feed_forward import FEED_FORWARD_PRESETS
@@ -56,6 +57,7 @@ METHODS: dict[str, tuple[type[Method], type]] = {
     "HoloDiffusion": (HoloDiffusion, HoloDiffusionConfig),
     "DiffRF": (DiffRF, DiffRFConfig),
     "SparseFusion": (SparseFusion, SparseFusionConfig),
+    "MVDream": (MVDream, MVDreamConfig),
 }
 
 _SMALL_UNET = UNet2dConfig(channels=(48, 96, 192), num_blocks=1)
@@ -199,6 +201,7 @@ PRESETS: dict[str, Preset] = {
     **ZERO123_PRESETS,
     **VOXEL_PRESETS,
     **SPARSEFUSION_PRESETS,
+    **MVDREAM_PRESETS,
 }
 
 

@@ -168,11 +168,10 @@ class Zero123(ViewMethod):
             latents = mean + std * noise
         if not self.config.from_scratch:
             return scale * latents, []
-        error = self.autoencoder.decode(latents) - images
-        divergence = 0.5 * (mean.square() + std.square() - 1) - std.log()
+        error, divergence = self.autoencoder.errors(images, mean, std, latents)
         terms = [
-            ("reconstruction", 1.0, error.square().mean(dim=(1, 2, 3))),
-            ("divergence", self.config.kl_weight, divergence.mean(dim=(1, 2, 3))),
+            ("reconstruction", 1.0, error),
+            ("divergence", self.config.kl_weight, divergence),
         ]
         return scale * latents.detach(), terms
 

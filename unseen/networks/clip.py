@@ -51,6 +51,8 @@ class ClipTextConfig:
     hidden: int = 4096
     """Width inside of the feed-forward layers."""
     activation: Activation = "gelu"
+    padding: int | None = 0
+    """The token that fills a text; None is that of its end (Stable Diffusion 1)."""
 
 
 class ClipImageEncoder(nn.Module):
