@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from unseen.data.cameras import object_camera, turn_around
+from unseen.data.cameras import object_camera, object_turn, turn_around
 from unseen.data.image_input import load_hidden_part, load_object_image
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 from unseen.methods.method import (
+    JointViewMethod,
     Method,
     OnStep,
     SampleOptions,
@@ -36,6 +37,9 @@ DEFAULT_NUM = 4
 
 DEFAULT_VIEWS = 5
 """Views that are sampled around an object where nobody says which."""
+
+DEFAULT_JOINT_VIEWS = 4
+"""The same of methods that are given no view, and make all of them together."""
 
 
 class SampleWarning(UserWarning):
@@ -125,9 +129,9 @@ class Model:
 
     def sample_views(
         self,
-        image: str | Path,
+        image: str | Path | None,
         cameras: Cameras | None = None,
-        num_views: int = DEFAULT_VIEWS,
+        num_views: int | None = None,
         num: int | None = None,
         seed: int = 0,
         steps: int | None = None,
@@ -135,16 +139,37 @@ class Model:
         fov: float = 40.0,
         elevation: float = 20.0,
         progress: Callable[[int, int], None] | None = None,
+        prompt: str | None = None,
+        azimuth: float = 0.0,
     ) -> list[Views]:
         """Sample `num` times what `cameras` (view,) see of a picture's object.
 
-        By default four times, `num_views` views evenly around the object. For methods
-        without scenes; see `sample_scenes` for the other arguments, and `generate`.
+        By default four times, `num_views` views evenly around the object: five besides
+        the picture's, or, of a model that takes none, four from `azimuth` (degrees) on.
+        For methods without scenes; see `sample_scenes` for the other arguments, and
+        `generate`.
         """
         context = self.context(image, fov, elevation)
         if cameras is None:
-            cameras = turn_around(context.cameras[0], num_views)
-        return self.generate(context, cameras, num, seed, steps, guidance, progress)
+            cameras = self.cameras_around(context, num_views, fov, elevation, azimuth)
+        return self.generate(
+            context, cameras, num, seed, steps, guidance, progress, prompt=prompt
+        )
+
+    def cameras_around(
+        self,
+        context: Views,
+        num_views: int | None = None,
+        fov: float = 40.0,
+        elevation: float = 20.0,
+        azimuth: float = 0.0,
+    ) -> Cameras:
+        """Where views (view,) are sampled if nobody says it; see `sample_views`."""
+        if len(context):
+            count = DEFAULT_VIEWS if num_views is None else num_views
+            return turn_around(context.cameras[0], count)
+        count = DEFAULT_JOINT_VIEWS if num_views is None else num_views
+        return object_turn(fov, elevation, count, azimuth)
 
     def context(
         self, image: str | Path | None, fov: float = 40.0, elevation: float = 20.0
@@ -226,25 +251,33 @@ class Model:
         guidance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         keep: ViewKeeper | None = None,
+        prompt: str | None = None,
     ) -> list[Views]:
-        """Sample `num` times the views (view,) at `cameras`, one after the other.
+        """Sample `num` times the views (view,) at `cameras`.
 
-        `context` are posed images (view,) of the model's `image_size`. Sample i depends
-        on `seed` and i, not on `num`. What `keep` holds is not sampled again.
+        They are made one after the other, or together, as the method does it. `context`
+        are posed images (view,) of the model's `image_size`; models of text take none,
+        (0,), and a `prompt`. Sample i depends on `seed` and i, not on `num`. What
+        `keep` holds is not sampled again.
 
         Raises:
             UserError: as for `complete`; or the model makes scenes.
         """
         method = self.method
-        if not isinstance(method, ViewMethod):
+        if not isinstance(method, ViewMethod | JointViewMethod):
             raise UserError(
                 f"{type(method).__name__} samples scenes, which can be rendered from "
                 "anywhere: use sample_scenes."
             )
-        num, options = self._number(num), SampleOptions(steps, guidance)
+        num, options = self._number(num), SampleOptions(steps, guidance, prompt=prompt)
         options.check(method)
         check_input(method, self.image_size, context, cameras)
+        if len(cameras) == 0:
+            raise UserError("there is no target camera: give at least one.")
         context, cameras = context.to(self._device), cameras.to(self._device)
+        if isinstance(method, JointViewMethod):
+            request = (context, cameras, num, seed, options)
+            return _generate_together(method, *request, progress, keep)
         count, views, samples = method.scenes_at_once, len(cameras), []
         total = math.ceil(num / count) * views
         for start in range(0, num, count):
@@ -289,6 +322,41 @@ class Model:
             )
             return 1
         return num
+
+
+def _generate_together(
+    method: JointViewMethod,
+    context: Views,
+    cameras: Cameras,
+    num: int,
+    seed: int,
+    options: SampleOptions,
+    progress: Callable[[int, int], None] | None,
+    keep: ViewKeeper | None,
+) -> list[Views]:
+    """`num` samples of all views, which are kept when all of a batch are there."""
+    count, samples = method.scenes_at_once, []
+    batches = math.ceil(num / count)
+    for batch in range(batches):
+
+        def report(done: int, total: int, before=batch) -> None:
+            if progress is not None:
+                progress(before * total + done, batches * total)
+
+        name = f"{batch * count:03d}"
+        images = None if keep is None else keep.read(name)
+        if images is None:
+            seeds = [scene_seed(seed, batch * count + i) for i in range(count)]
+            given = Views.stack([Views(context.images, context.cameras)] * count)
+            where = Cameras.stack([cameras] * count)
+            found = method.sample_views(given, where, seeds, options, report)
+            images = found.images.flatten(0, 1)
+            if keep is not None:
+                keep.write(name, images)
+        images = images.to(cameras.device).unflatten(0, (count, len(cameras)))
+        wanted = images[: min(count, num - batch * count)]
+        samples += [Views(views, cameras) for views in wanted]
+    return samples
 
 
 def _reporter(

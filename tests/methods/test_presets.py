@@ -21,6 +21,7 @@ from unseen.methods.genvs import GeNVSConfig
 from unseen.methods.holodiffusion import HoloDiffusionConfig
 from unseen.methods.lfn import LFNConfig
 from unseen.methods.method import TrainingScenes
+from unseen.methods.mvdream import MVDreamConfig
 from unseen.methods.pixelnerf import PixelNeRFConfig
 from unseen.methods.registry import PRESETS, build_method
 from unseen.methods.renderdiffusion import RenderDiffusionConfig
@@ -29,10 +30,11 @@ from unseen.methods.srn import SRNConfig
 from unseen.methods.threedim import ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRFConfig
 from unseen.methods.zero123 import Zero123Config
-from unseen.networks.clip import ClipImageConfig
+from unseen.networks.clip import ClipImageConfig, ClipTextConfig
 from unseen.networks.coded_mlp import CodedMLPConfig
 from unseen.networks.conv_encoder import ConvEncoderConfig
 from unseen.networks.image_latents import SmallLatentsConfig
+from unseen.networks.text import WordConfig
 from unseen.networks.voxel_resnet import VoxelNetworkConfig
 
 
@@ -69,7 +71,7 @@ def affordable(config: Any) -> Any:
         return affordable_triplane(config)
     if isinstance(config, GeNVSConfig):
         return affordable_genvs(config)
-    if isinstance(config, Zero123Config):
+    if isinstance(config, Zero123Config | MVDreamConfig):
         return affordable_latent(config)
     if isinstance(config, HoloDiffusionConfig):
         return affordable_holodiffusion(config)
@@ -120,11 +122,10 @@ def affordable_genvs(config: GeNVSConfig) -> GeNVSConfig:
     )
 
 
-def affordable_latent(config: Zero123Config) -> Zero123Config:
+def affordable_latent(
+    config: Zero123Config | MVDreamConfig,
+) -> Zero123Config | MVDreamConfig:
     """Thin networks, small images, few steps."""
-    encoder: Any = ConvEncoderConfig((8,), 16, groups=4)
-    if isinstance(config.image_encoder, ClipImageConfig):
-        encoder = ClipImageConfig(8, 4, 16, 1, 2, 16, 16)
     unet = dataclasses.replace(
         config.unet,
         channels=(8, 16),
@@ -134,16 +135,27 @@ def affordable_latent(config: Zero123Config) -> Zero123Config:
         heads=(1, 2),
         groups=4,
     )
-    return dataclasses.replace(
+    autoencoder = dataclasses.replace(
+        config.autoencoder, channels=(8, 8), blocks=1, groups=4
+    )
+    sampling: Any = dataclasses.replace(config.sampling, num_steps=3)
+    config = dataclasses.replace(
         config,
         unet=unet,
-        autoencoder=dataclasses.replace(
-            config.autoencoder, channels=(8, 8), blocks=1, groups=4
-        ),
-        image_encoder=encoder,
+        autoencoder=autoencoder,
         image_size=16,
-        sampling=dataclasses.replace(config.sampling, num_steps=3),
+        sampling=sampling,
     )
+    encoder: Any
+    if isinstance(config, MVDreamConfig):
+        encoder = WordConfig(16, 4, 16)
+        if isinstance(config.text_encoder, ClipTextConfig):
+            encoder = ClipTextConfig(520, 8, 16, 1, 2, 16)
+        return dataclasses.replace(config, text_encoder=encoder)
+    encoder = ConvEncoderConfig((8,), 16, groups=4)
+    if isinstance(config.image_encoder, ClipImageConfig):
+        encoder = ClipImageConfig(8, 4, 16, 1, 2, 16, 16)
+    return dataclasses.replace(config, image_encoder=encoder)
 
 
 def affordable_sparsefusion(config: SparseFusionConfig) -> SparseFusionConfig:

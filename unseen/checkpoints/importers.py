@@ -95,6 +95,12 @@ def _read_sparsefusion(path: Path) -> Method:
     return read_sparsefusion(path)
 
 
+def _read_mvdream(path: Path, **options: Any) -> Method:
+    from unseen.checkpoints.mvdream_authors import read_mvdream
+
+    return read_mvdream(path, **options)
+
+
 @dataclasses.dataclass(frozen=True)
 class Importer:
     """How the weights of one system's authors are read.
@@ -128,6 +134,7 @@ IMPORTERS: Mapping[str, Importer] = {
         "HoloDiffusion", _read_holodiffusion, ("image_size", "extent")
     ),
     "sparsefusion": Importer("SparseFusion", _read_sparsefusion),
+    "mvdream": Importer("MVDream", _read_mvdream, ("tokenizer",), True),
 }
 
 

@@ -155,6 +155,7 @@ def text_encoder_settings(
     tensors: Mapping[str, Tensor],
     heads: int | None = None,
     activation: Activation = "gelu",
+    padding: int | None = 0,
 ) -> ClipTextConfig:
     """The settings of CLIP's text encoder under our names; KeyError if it is none."""
     vocabulary, width = tensors["words.weight"].shape
@@ -166,6 +167,7 @@ def text_encoder_settings(
         heads=heads or width // HEAD_WIDTH,
         hidden=len(tensors["blocks.layers.0.linear1.bias"]),
         activation=activation,
+        padding=padding,
     )
 
 

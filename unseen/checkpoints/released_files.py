@@ -99,6 +99,7 @@ def filled(config: Any, tensors: Mapping[str, Tensor], path: str | Path) -> Any:
         method = build_method(config)
     check_tensors(method.state_dict(), tensors, path)
     method.load_state_dict(
-        {name: x.float() for name, x in tensors.items()}, assign=empty
+        {n: x.float() if x.is_floating_point() else x for n, x in tensors.items()},
+        assign=empty,
     )
     return method.eval()

@@ -24,7 +24,12 @@ from unseen.evaluation.learned_scores import (
 from unseen.evaluation.lpips import load_lpips
 from unseen.evaluation.novel_views import BASELINES
 from unseen.evaluation.scores import AnyMetric, standard_metrics
-from unseen.methods.method import SampleOptions, SceneMethod, ViewMethod
+from unseen.methods.method import (
+    JointViewMethod,
+    SampleOptions,
+    SceneMethod,
+    ViewMethod,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +85,7 @@ def load_entries(
 def _load(label: str, model: str, options: SampleOptions, device: str) -> Entry:
     folder = find_model(model)
     method = unseen.load(model, device).method
-    assert isinstance(method, SceneMethod | ViewMethod)
+    assert isinstance(method, SceneMethod | ViewMethod | JointViewMethod)
     known = {
         name: value
         for name, value in vars(options).items()

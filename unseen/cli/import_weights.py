@@ -27,7 +27,8 @@ class Import:
     system: tyro.conf.Positional[str]
     """Whose weights they are, such as dfm."""
     file: tyro.conf.Positional[Path]
-    """The released file; or, for zero123, a folder in the layout of diffusers."""
+    """The released file; or, for zero123 and mvdream, a folder in the layout of
+    diffusers."""
     out: tyro.conf.Positional[Path]
     """Model folder to write; it must not exist."""
     image_size: int | None = None
@@ -40,6 +41,9 @@ class Import:
     weights: Literal["average", "plain"] | None = None
     """For checkpoints of zero123: the moving average of the weights, or the weights
     themselves; by default the average where there is one."""
+    tokenizer: Path | None = None
+    """The file merges.txt of CLIP's tokenizer, or a folder with it, for mvdream's file;
+    its folders bring it with them."""
     extent: float | None = None
     """For codenerf half the width of the training objects, in the data's units: 0.5 for
     the cars of ShapeNet-SRN, 0.75 for its chairs. For holodiffusion the side of the
@@ -51,7 +55,7 @@ class Import:
         from unseen.files import check_place
 
         importer = find_importer(self.system)
-        names = ("image_size", "release", "weights", "extent")
+        names = ("image_size", "release", "weights", "tokenizer", "extent")
         given = {name: getattr(self, name) for name in names}
         options = check_options(self.system, given)
         if self.out.exists() or self.out.is_symlink():
@@ -70,7 +74,8 @@ class Import:
             "imported": self.system,
             "file": self.file.name,
             "sha256": _digest(self.file),
-            "options": options,
+            # Names of files say nothing elsewhere.
+            "options": {k: x for k, x in options.items() if not isinstance(x, Path)},
         }
         with result_folder(self.out) as folder:
             save_model(method, folder, provenance)

@@ -39,9 +39,10 @@ class Sample:
     for every scene an orbit video, the scene itself and, where the model's scenes have
     them, a video of depth, a coloured mesh (GLB) and splats (PLY).
 
-    A model that samples views and no scenes (3DiM, GeNVS) gives the views around the
-    object instead, as a video and as pictures with their cameras. Interrupted, it goes
-    on with the next view when the same command is run again.
+    A model that samples views and no scenes (3DiM, GeNVS, Zero-1-to-3) gives the views
+    around the object instead, as a video and as pictures with their cameras.
+    Interrupted, it goes on with the next view when the same command is run again. A
+    model of text (MVDream) takes a prompt and no image.
     """
 
     image: tyro.conf.Positional[Path | None] = None
@@ -65,11 +66,16 @@ class Sample:
     hidden: Path | None = None
     """Picture of the same shape as the image, white where the image is unknown and
     shall be sampled; for RenderDiffusion."""
+    prompt: str | None = None
+    """What is wanted, in words, of models that take text and no image."""
     fov: float = 40.0
     """Full field of view, in degrees, that the image was taken with, or, without an
     image, that scenes are shown with."""
     elevation: float = 20.0
     """Degrees by which the camera looked, or looks, down on the object."""
+    azimuth: float | None = None
+    """Degrees from which the first view is seen, of models that take no image; by
+    default 0."""
     out: Path | None = None
     """Folder to write; by default `unseen-` and the image's or the model's name."""
     overwrite: bool = False
@@ -80,7 +86,7 @@ class Sample:
     """Frames of the orbit videos."""
     views: int | None = None
     """Views around the object, besides the image, of models that sample no scenes; by
-    default 5. Their size is the model's."""
+    default 5, or 4 of models that take no image. Their size is the model's."""
     path: Path | None = None
     """Cameras of the views instead, in the order in which they are sampled: a
     transforms.json, such as `unseen export --format cameras` writes. The object stands
@@ -94,6 +100,7 @@ class Sample:
         from unseen.cli.sample_views import write_views
         from unseen.data.image_input import load_object_image
         from unseen.export.result_folder import check_out
+        from unseen.methods.method import SampleOptions
 
         out = Path(f"unseen-{self._stem}") if self.out is None else self.out
         check_out(out, self.overwrite)
@@ -102,8 +109,9 @@ class Sample:
             if self.image is not None:
                 shown = load_object_image(self.image, INPUT_SIZE).image
             model = unseen.load(self.model)
+            SampleOptions(prompt=self.prompt).check(model.method)
             if not model.makes_scenes:
-                if shown is None:
+                if shown is None and model.method.min_context > 0:
                     raise UserError(
                         f"{self.model} samples views of an object in an image: name a "
                         "picture of an object."
@@ -149,8 +157,7 @@ class Sample:
             hidden=self.hidden,
         )
         noun = "scene" if len(scenes) == 1 else "scenes"
-        given = self._stem if self.image is None else self.image.name
-        title = f"{given}: {len(scenes)} {noun}"
+        title = f"{self.subject}: {len(scenes)} {noun}"
         return write_results(
             out,
             scenes,
@@ -162,6 +169,13 @@ class Sample:
             self.overwrite,
             Bar(progress, "Writing results").report,
         )
+
+    @property
+    def subject(self) -> str:
+        """What results are of, for people."""
+        if self.image is not None:
+            return self.image.name
+        return self.prompt or self._stem
 
     @property
     def _stem(self) -> str:
@@ -187,6 +201,7 @@ class Sample:
             "noise_level": (0, 1),
             "fov": (1, 150),
             "elevation": (-89, 89),
+            "azimuth": (-360, 360),
             "size": (16, 2048),
             "frames": (2, 2000),
             "views": (1, 1000),
@@ -198,6 +213,10 @@ class Sample:
             ):
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} must lie in {low} to {high}, not {value}.")
+        if self.image is not None and self.azimuth is not None:
+            raise UserError(
+                "the image is what is seen from azimuth 0: leave out --azimuth."
+            )
 
     def origin(self, out: Path, title: str, settings: dict[str, Any]) -> Origin:
         """Where results come from; `settings` belong to the kind of model."""
@@ -211,8 +230,9 @@ class Sample:
             f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
             for name, path in named.items()
         }
-        if self.noise_level is not None:
-            given["noise_level"] = self.noise_level
+        for name in ("noise_level", "prompt", "azimuth"):
+            if getattr(self, name) is not None:
+                given[name] = getattr(self, name)
         determining = {
             "model": self.model,
             **given,

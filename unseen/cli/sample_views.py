@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def write_views(
     sample: Sample,
     model: Model,
-    shown: Float[Tensor, "3 height width"],
+    shown: Float[Tensor, "3 height width"] | None,
     out: Path,
     progress: rich.progress.Progress,
 ) -> list[Path]:
@@ -29,22 +29,19 @@ def write_views(
     command goes on after them.
     """
     from unseen.cli.progress import Bar
-    from unseen.data.cameras import turn_around
     from unseen.export.camera_paths import read_cameras
     from unseen.export.kept_views import KeptViews
     from unseen.export.view_result import write_view_results
-    from unseen.model import DEFAULT_VIEWS
 
-    assert sample.image is not None
     given = model.context(sample.image, sample.fov, sample.elevation)
     if sample.path is None:
-        num_views = DEFAULT_VIEWS if sample.views is None else sample.views
-        cameras = turn_around(given.cameras[0], num_views)
+        cameras = model.cameras_around(
+            given, sample.views, sample.fov, sample.elevation, sample.azimuth or 0.0
+        )
     else:
         cameras = read_cameras(sample.path)
-    num_views = len(cameras)
     determining = {
-        "views": num_views,
+        "views": len(cameras),
         "cameras_sha256": _hash_cameras(cameras),
         "weights_sha256": _hash_weights(model),
     }
@@ -63,9 +60,10 @@ def write_views(
             guidance=sample.guidance,
             progress=sampling.report,
             keep=kept,
+            prompt=sample.prompt,
         )
         settings = {"num": len(samples), **determining}
-        title = f"{sample.image.name}: {len(samples)} x {num_views} views"
+        title = f"{sample.subject}: {len(samples)} x {len(cameras)} views"
         written = write_view_results(
             out,
             given,
@@ -89,10 +87,13 @@ def write_views(
 
 def _hash_weights(model: Model) -> str:
     """Which weights sampled: a model's folder may be trained on meanwhile."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.method.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

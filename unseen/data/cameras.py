@@ -118,3 +118,18 @@ def turn_around(camera: Cameras, num_views: int) -> Cameras:
         raise UserError(f"ask for at least one view, not {num_views}.")
     azimuths = 2 * math.pi * torch.arange(1, num_views + 1) / (num_views + 1)
     return turn_cameras(camera, azimuths.to(camera.near))
+
+
+def object_turn(
+    fov: float, elevation: float, num_views: int, azimuth: float = 0.0
+) -> Cameras:
+    """Cameras (view,) evenly around the unit sphere, from `azimuth` on, in degrees.
+
+    Raises:
+        UserError: as for `object_camera`, or there are fewer views than one.
+    """
+    if num_views < 1:
+        raise UserError(f"ask for at least one view, not {num_views}.")
+    turns = 2 * math.pi * torch.arange(num_views) / num_views
+    first = object_camera(fov, elevation)[0]
+    return turn_cameras(first, math.radians(azimuth) + turns)

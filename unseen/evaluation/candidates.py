@@ -13,7 +13,12 @@ from unseen.evaluation.baselines import Report
 from unseen.evaluation.cost import RenderCost, frame_cost, render_cost
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
-from unseen.methods.method import SampleOptions, SceneMethod, ViewMethod
+from unseen.methods.method import (
+    JointViewMethod,
+    SampleOptions,
+    SceneMethod,
+    ViewMethod,
+)
 from unseen.scenes.scene import Scene
 
 VIEWS_AT_ONCE = 16
@@ -25,7 +30,7 @@ class Candidate:
     """A method that is measured, by the name that tables give it."""
 
     label: str
-    method: SceneMethod | ViewMethod
+    method: SceneMethod | ViewMethod | JointViewMethod
     image_size: int
     options: SampleOptions
 
@@ -54,6 +59,7 @@ class Request:
     `context` are views (view,), `sampled` the cameras (view,) that a method which
     samples scenes may need to know, `cameras` (view,) those that are compared. There
     is a seed per sample; `first` is the scene of which a frame's cost is measured.
+    `caption` is what methods of text are asked for, "" where the data does not tell.
     """
 
     context: Views
@@ -61,6 +67,7 @@ class Request:
     cameras: Cameras
     seeds: list[int]
     first: bool
+    caption: str = ""
 
 
 def make_samples(
@@ -69,11 +76,15 @@ def make_samples(
     """What the cameras see in every sample; `on_view` receives views done and to do."""
     device = candidate.device
     context = Views(request.context.images, request.context.cameras).to(device)
+    if candidate.method.max_context == 0:
+        context = context[:0]
     request = dataclasses.replace(
         request, context=context, cameras=request.cameras.to(device)
     )
     if isinstance(candidate.method, ViewMethod):
         return _sample_views(candidate.method, candidate.options, request, on_view)
+    if isinstance(candidate.method, JointViewMethod):
+        return _sample_together(candidate.method, candidate.options, request, on_view)
     return _sample_scenes(candidate.method, candidate.options, request, on_view)
 
 
@@ -123,6 +134,29 @@ def _sample_views(
             repeats=0,
         )
     return views.images.cpu(), Cost(0.0, seconds, frame)
+
+
+def _sample_together(
+    method: JointViewMethod, options: SampleOptions, request: Request, on_view: Report
+) -> tuple[Float[Tensor, "sample view 3 height width"], Cost]:
+    """One sample of all views after the other."""
+    if "prompt" in method.sample_options:
+        options = dataclasses.replace(options, prompt=request.caption)
+    context, cameras, count = request.context, request.cameras, len(request.seeds)
+    images, seconds = [], 0.0
+    for number, seed in enumerate(request.seeds):
+
+        def report(done: int, total: int, before=number) -> None:
+            share = (before + done / total) / count
+            on_view(round(share * count * len(cameras)), count * len(cameras))
+
+        started = _now(cameras.device)
+        found = method.sample_views(
+            context[None], cameras[None], [seed], options, report
+        )
+        seconds += (_now(cameras.device) - started) / count
+        images.append(found.images[0].cpu())
+    return torch.stack(images), Cost(0.0, seconds)
 
 
 def render_views(

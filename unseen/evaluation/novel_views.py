@@ -93,7 +93,8 @@ def check_context(candidates: Sequence[Candidate], plan: Plan, protocol: str) ->
     most = max(len(place.choice.context) for place in plan.places)
     for candidate in candidates:
         allowed = candidate.method.max_context
-        if allowed is not None and most > allowed:
+        # Methods that take none are not given any: they are told what it is, in words.
+        if allowed and most > allowed:
             views = "1 view" if allowed == 1 else f"{allowed} views"
             raise UserError(
                 f"{candidate.label} takes {views} and the protocol {protocol} gives "
@@ -117,10 +118,12 @@ def measure_candidate(
             cameras,
             place.seeds(plan.seed, samples),
             first=number == 0,
+            caption=place.dataset.caption(place.index),
         )
         return make_samples(candidate, request, on_view)
 
-    _measure(rows, side, candidate.method.max_context, observe, plan, journal, report)
+    most = candidate.method.max_context or None
+    _measure(rows, side, most, observe, plan, journal, report)
 
 
 def measure_baselines(

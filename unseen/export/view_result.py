@@ -22,13 +22,18 @@ from unseen.geometry.views import Views
 
 FPS = 4
 NOTE = "Views and no scene: this method has no mesh and no splats."
+OF_AN_IMAGE = (
+    "Views that this image could belong to, sampled one after the other; each video "
+    "begins with the image itself."
+)
+OF_NO_IMAGE = "Views of one object each, sampled together and of no image."
 
 
 def write_view_results(
     out: str | Path,
     given: Views,
     samples: Sequence[Views],
-    image: Float[Tensor, "3 height width"],
+    image: Float[Tensor, "3 height width"] | None,
     origin: Origin,
     overwrite: bool = False,
     report: Report | None = None,
@@ -36,7 +41,8 @@ def write_view_results(
     """Write videos, pictures, cameras, a contact sheet and a page.
 
     `given` is the input view (1,), with which every video begins; `samples` are views
-    (view,) at one set of cameras; `image` is the input as it is shown, in [0, 1]. The
+    (view,) at one set of cameras; `image` is the input as it is shown, in [0, 1].
+    Without an input they are (0,) and None. The
     folder `out` appears whole at the end or not at all; see `check_out` for what it may
     hold. Returns the written files.
 
@@ -57,12 +63,14 @@ def write_view_results(
                 report(i + 1, len(samples))
         sheet = draw_contact_sheet(image, orbits, origin.title)
         save_contact_sheet(sheet, folder / "contact_sheet.png")
-        _save_png(to_bytes(image), folder / "input.png")
+        picture = None
+        if image is not None:
+            picture = folder / "input.png"
+            _save_png(to_bytes(image), picture)
         page = Page(
             title=origin.title,
-            summary="Views that this image could belong to, sampled one after the "
-            "other; each video begins with the image itself.",
-            image=folder / "input.png",
+            summary=OF_NO_IMAGE if image is None else OF_AN_IMAGE,
+            image=picture,
             sheet=folder / "contact_sheet.png",
             samples=panels,
             settings=origin.settings,
@@ -78,7 +86,8 @@ def write_view_results(
 
 def _write_sample(folder: Path, given: Views, views: Views) -> Frames:
     folder.mkdir()
-    both = Views.cat([Views(given.images, given.cameras), views]).to("cpu")
+    first = Views(given.images, given.cameras)
+    both = Views.cat([first.to("cpu"), views.to("cpu")])
     colors = to_bytes(both.images)
     for i, picture in enumerate(colors):
         _save_png(picture, folder / f"view_{i:03d}.png")

@@ -158,7 +158,7 @@ class MVDream(JointViewMethod):
         self, views: Views, generator: torch.Generator
     ) -> tuple[
         Float[Tensor, "batch view channel latent_height latent_width"],
-        list[tuple[str, float, Float[Tensor, "image"]]],
+        list[tuple[str, float, Float[Tensor, "batch"]]],
     ]:
         """Scaled latents to diffuse, without gradients; and the autoencoder's losses,
         where it is trained."""
@@ -171,7 +171,10 @@ class MVDream(JointViewMethod):
         x_0 = scale * latents.detach().unflatten(0, views.shape)
         if not self.config.from_scratch:
             return x_0, []
-        error, divergence = self.autoencoder.errors(images, mean, std, latents)
+        error, divergence = (
+            x.unflatten(0, views.shape).mean(dim=1)
+            for x in self.autoencoder.errors(images, mean, std, latents)
+        )
         return x_0, [
             ("reconstruction", 1.0, error),
             ("divergence", self.config.kl_weight, divergence),
