@@ -148,3 +148,49 @@ def write_part(
         copies = {name: x.detach().clone() for name, x in tensors.items()}
         safetensors.torch.save_file(copies, folder / file)
     (folder / "config.json").write_text(json.dumps(settings))
+
+
+def openai_text_encoder(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors of CLIP's text encoder under the names of OpenAI and open_clip."""
+    names = {
+        "words.weight": "token_embedding.weight",
+        "positions": "positional_embedding",
+        "self_attn.": "attn.",
+        "linear1": "mlp.c_fc",
+        "linear2": "mlp.c_proj",
+        "norm1": "ln_1",
+        "norm2": "ln_2",
+        "norm_out": "ln_final",
+        "blocks.layers": "transformer.resblocks",
+    }
+    return {_replaced(key, names): x for key, x in tensors.items()}
+
+
+def transformers_text_encoder(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors of CLIP's text encoder under the names of transformers."""
+    names = {
+        "words.weight": "embeddings.token_embedding.weight",
+        "positions": "embeddings.position_embedding.weight",
+        "linear1": "mlp.fc1",
+        "linear2": "mlp.fc2",
+        "norm1": "layer_norm1",
+        "norm2": "layer_norm2",
+        "norm_out": "final_layer_norm",
+        "blocks.layers": "encoder.layers",
+    }
+    found = {"text_model.embeddings.position_ids": torch.arange(5)[None]}
+    for key, value in tensors.items():
+        key = _replaced(key, names)
+        if ".in_proj_" in key:
+            for letter, part in zip("qkv", value.chunk(3), strict=True):
+                name = key.replace("in_proj_", f"{letter}_proj.")
+                found[f"text_model.{name}"] = part.contiguous()
+        else:
+            found[f"text_model.{key}"] = value
+    return found
+
+
+def _replaced(key: str, names: Mapping[str, str]) -> str:
+    for ours, theirs in names.items():
+        key = key.replace(ours, theirs)
+    return key
