@@ -271,6 +271,7 @@ print(peak() - before, sum(x.numel() for x in method.parameters()) * 4 / 2**20)
 """
 
 
+@pytest.mark.slow
 def test_what_is_not_needed_is_not_read(official, tmp_path: Path, monkeypatch) -> None:
     """Memory for what is kept, not for a file that is mostly something else."""
     waste = {f"optimizer.{i}": torch.zeros(2**24) for i in range(6)}  # 384 MiB

@@ -18,6 +18,8 @@ from unseen.diffusion.schedules import (
     LogSNRSchedule,
     Schedule,
 )
+from unseen.diffusion.times import times_leading
+from unseen.errors import UserError
 
 SCHEDULES = [CosineSchedule(), LogSNRSchedule(), EDMSchedule(), FlowSchedule()]
 
@@ -57,3 +59,26 @@ def test_grids_refuse_what_they_cannot_span() -> None:
         times_uniform(3, t_start=0.2, t_end=0.5)
     with pytest.raises(ValueError, match="infinite"):
         times_log_snr(3, FlowSchedule())
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7, 27, 50, 76, 333, 600, 1000])
+@pytest.mark.parametrize("drop", [False, True])
+def test_the_table_of_latent_diffusion(steps: int, drop: bool) -> None:
+    """Strides of 1000 // steps from step 1 on, within the table, and then step 0."""
+    if drop and steps == 1:
+        with pytest.raises(UserError, match="takes 2 to 1000 steps, not 1"):
+            times_leading(steps, drop_noisiest=True)
+        return
+    times = times_leading(steps, drop_noisiest=drop)
+    visited = (1000 * times).round().long() - 1
+    stride = 1000 // steps
+    expected = list(range(1, 1000, stride))
+    if drop:
+        expected = expected[:-1]
+    assert visited.tolist() == [*reversed(expected), 0]
+    assert times[0] <= 1 and (times.diff() < 0).all()
+
+
+def test_more_steps_than_the_table_has() -> None:
+    with pytest.raises(UserError, match="takes 1 to 1000 steps, not 1001"):
+        times_leading(1001)

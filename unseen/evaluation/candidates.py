@@ -156,7 +156,17 @@ def _sample_together(
         )
         seconds += (_now(cameras.device) - started) / count
         images.append(found.images[0].cpu())
-    return torch.stack(images), Cost(0.0, seconds)
+    frame = None
+    if request.first:
+        frame = frame_cost(
+            lambda: method.sample_views(
+                context[None], cameras[None], request.seeds[:1], options
+            ),
+            cameras.device,
+            frames=len(cameras),
+            repeats=0,
+        )
+    return torch.stack(images), Cost(0.0, seconds, frame)
 
 
 def render_views(
