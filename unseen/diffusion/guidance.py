@@ -1,8 +1,9 @@
-"""Guidance of a denoiser: towards a condition, an energy, or what is known."""
+"""Guidance of a denoiser: how estimates are combined, energies, what is known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,17 +15,72 @@ Denoise = Callable[
 ]
 
 
+Origin = Literal["unconditional", "conditional"]
+"""Where a guidance scale counts from. Scale 1 from the unconditional estimate is the
+conditional one, as is scale 0 from the conditional estimate."""
+
+
 def classifier_free(
     conditional: Float[Tensor, "*shape"],
     unconditional: Float[Tensor, "*shape"],
     scale: float,
+    origin: Origin = "unconditional",
 ) -> Float[Tensor, "*shape"]:
     """u + scale (c - u) (Ho & Salimans 2022): 1 is the conditional estimate.
 
-    At one x_t and t, x_0, eps and v depend linearly on each other, so this combines
-    any of the three alike.
+    Counted from the conditional estimate it is c + scale (c - u), the paper's own form:
+    the same with a scale that is larger by 1. At one x_t and t, x_0, eps and v depend
+    linearly on each other, so this combines any of the three alike.
     """
-    return unconditional + scale * (conditional - unconditional)
+    start = unconditional if origin == "unconditional" else conditional
+    return start + scale * (conditional - unconditional)
+
+
+def perpendicular_negative(
+    conditional: Float[Tensor, "batch *rest"],
+    unconditional: Float[Tensor, "batch *rest"],
+    negatives: Float[Tensor, "negative batch *rest"],
+    weights: Float[Tensor, "negative batch"],
+    scale: float,
+) -> Float[Tensor, "batch *rest"]:
+    """Guidance away from negative conditions (Armandpour et al. 2023, Perp-Neg).
+
+    u + scale (p + sum_i w_i n_i), with p = c - u and n_i the part of (negative i - u)
+    that is perpendicular to p within each sample, so that a negative condition never
+    works against what it shares with the positive one. `weights` are at most 0.
+    """
+    wanted = conditional - unconditional
+    along = wanted.flatten(1)
+    length = along.square().sum(dim=1).clamp(min=1e-12)
+    total = wanted
+    for negative, weight in zip(negatives, weights, strict=True):
+        away = negative - unconditional
+        share = (away.flatten(1) * along).sum(dim=1) / length
+        share, weight = (
+            x.reshape(-1, *[1] * (wanted.ndim - 1)) for x in (share, weight)
+        )
+        total = total + weight * (away - share * wanted)
+    return unconditional + scale * total
+
+
+def rescaled(
+    guided: Float[Tensor, "batch *rest"],
+    conditional: Float[Tensor, "batch *rest"],
+    amount: float,
+    group: int = 1,
+) -> Float[Tensor, "batch *rest"]:
+    """Guided estimates of x_0 brought back to the spread of conditional ones.
+
+    Strong guidance raises the contrast (Lin et al. 2024, section 3.4). `amount` mixes
+    what was guided (0) and what was rescaled (1). The standard deviations are taken
+    over `group` samples at a time, as MVDream does over the views of an object.
+    """
+    size = (-1, group, *guided.shape[1:])
+    axes = tuple(range(1, guided.ndim + 1))
+    wanted = conditional.reshape(size).std(dim=axes, keepdim=True)
+    found = guided.reshape(size).std(dim=axes, keepdim=True).clamp(min=1e-8)
+    factor = amount * wanted / found + (1 - amount)
+    return (guided.reshape(size) * factor).reshape(guided.shape)
 
 
 def guided_denoise(denoise_both: Denoise, scale: float) -> Denoise:

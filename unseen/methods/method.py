@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from unseen.distillation.prior import ViewPrior
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.check import check_cameras, check_targets, check_views
@@ -228,6 +229,18 @@ class ViewMethod(Method):
             if on_view is not None:
                 on_view(view + 1, cameras.shape[1])
         return known[:, context.shape[1] :]
+
+    def view_prior(self, context: Views) -> ViewPrior:
+        """What it expects to see of the object of posed images (view,), for distilling
+        a scene.
+
+        Raises UserError if the images do not fit, or (unless a method overrides this)
+        because it offers no denoiser of views.
+        """
+        raise UserError(
+            f"{type(self).__name__} offers no denoiser that a scene could be distilled "
+            "from: use a method that does, such as 3DiM."
+        )
 
     def sample(
         self, context: Views, cameras: Cameras, generator: torch.Generator

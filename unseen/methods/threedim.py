@@ -28,6 +28,7 @@ from unseen.geometry.rays import image_rays
 from unseen.geometry.views import Example, Views, pick_views
 from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
 from unseen.methods.photometric import weighted_losses
+from unseen.methods.threedim_prior import ThreeDiMPrior
 from unseen.networks.xunet import XUNet, XUNetConfig
 from unseen.training.config import TrainConfig
 from unseen.training.preset import MINUTES, Preset
@@ -176,6 +177,10 @@ class ThreeDiM(ViewMethod):
                 on_step=report,
             )
         return 0.5 * (x_0.clamp(-1, 1) + 1)
+
+    def view_prior(self, context: Views) -> ThreeDiMPrior:
+        size = self.config.image_size
+        return ThreeDiMPrior(self.predict_noise, context, self.schedule, size)
 
     def denoise(
         self,

@@ -24,11 +24,13 @@ from unseen.scenes.coded_field import CodedFieldScene
 from unseen.scenes.conditional_field import ConditionalFieldScene
 from unseen.scenes.frustum_volume import FrustumVolumeScene
 from unseen.scenes.gaussians import GaussianScene
+from unseen.scenes.hash_grid import HashGridScene
 from unseen.scenes.light_field import LightFieldScene
 from unseen.scenes.motion import MotionScene
 from unseen.scenes.ray_marched import RayMarchedScene
 from unseen.scenes.scene import FieldScene, Scene
 from unseen.scenes.triplane import TriplaneScene
+from unseen.scenes.value_grid import ValueGridScene
 from unseen.scenes.voxel_features import VoxelFeatureScene
 from unseen.scenes.voxel_latent import VoxelLatentScene
 from unseen.scenes.voxel_radiance import VoxelRadianceScene
@@ -49,6 +51,8 @@ SCENE_CLASSES: Mapping[str, type[Scene]] = {
     "GaussianScene": GaussianScene,
     "TriplaneScene": TriplaneScene,
     "MotionScene": MotionScene,
+    "HashGridScene": HashGridScene,
+    "ValueGridScene": ValueGridScene,
 }
 """The representations that a file may name."""
 

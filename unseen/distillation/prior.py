@@ -1,0 +1,98 @@
+"""What distillation asks of a frozen diffusion model of views."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unseen.diffusion.schedules import Schedule
+from unseen.geometry.cameras import Cameras
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """One condition under which a prior is asked about the same noisy views.
+
+    `conditional` is False for a prior's own null condition; a prior of text is given
+    `text` (its embeddings, one per view) either way.
+    """
+
+    conditional: bool = True
+    text: Float[Tensor, "view token channel"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Abilities:
+    """What a prior is, and what it can be told.
+
+    `shape` is that of a diffused view (channel, height, width); `image_size` the side
+    in pixels of the images that it stands for. `latent` says that the two differ by an
+    autoencoder. A prior takes `text`, or the `image` that it was made with, or both;
+    `poses` says whether it is told the cameras. `group` views of one object are always
+    asked about together, at one noise level.
+    """
+
+    shape: tuple[int, int, int]
+    image_size: int
+    latent: bool = False
+    text: bool = False
+    image: bool = False
+    poses: bool = False
+    group: int = 1
+
+
+class ViewPrior(abc.ABC):
+    """A frozen model of the noise in views; images are in [0, 1] at its boundary.
+
+    Its diffused space is that of `encode`. Weights need no gradients; gradients flow
+    through `encode` alone.
+    """
+
+    @property
+    @abc.abstractmethod
+    def schedule(self) -> Schedule:
+        """The noise that it was trained with."""
+
+    @property
+    @abc.abstractmethod
+    def abilities(self) -> Abilities:
+        """What it is, and what it can be told."""
+
+    @property
+    @abc.abstractmethod
+    def device(self) -> torch.device:
+        """Where it lives."""
+
+    @abc.abstractmethod
+    def encode(
+        self,
+        images: Float[Tensor, "view 3 height width"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
+        """Images of any size as clean diffused views; differentiable."""
+
+    @abc.abstractmethod
+    def decode(
+        self, clean: Float[Tensor, "view channel height width"]
+    ) -> Float[Tensor, "view 3 image_height image_width"]:
+        """Clean diffused views as images."""
+
+    @abc.abstractmethod
+    def embed(self, texts: Sequence[str]) -> Float[Tensor, "text token channel"]:
+        """Embeddings of texts. Raises UserError if it takes none."""
+
+    @abc.abstractmethod
+    def predict_noise(
+        self,
+        x_t: Float[Tensor, "view channel height width"],
+        t: Float[Tensor, "view"],
+        cameras: Cameras,
+        branches: Sequence[Branch],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "branch view channel height width"]:
+        """eps in views (view) seen by `cameras`, under every branch's condition."""

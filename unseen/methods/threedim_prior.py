@@ -1,0 +1,97 @@
+"""3DiM as a frozen prior over views, for distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from unseen.diffusion.noise import normal_like
+from unseen.diffusion.schedules import Schedule
+from unseen.distillation.prior import Abilities, Branch, ViewPrior
+from unseen.errors import UserError
+from unseen.geometry.cameras import Cameras
+from unseen.geometry.views import Views
+
+PredictNoise = Callable[[Views, Tensor, Cameras, Tensor, Tensor, Tensor], Tensor]
+"""`ThreeDiM.predict_noise`."""
+
+
+@final
+class ThreeDiMPrior(ViewPrior):
+    """What 3DiM expects to see, given views (view) of an object.
+
+    Every view that is asked about is conditioned on a given one, drawn anew each time.
+    """
+
+    def __init__(
+        self, predict: PredictNoise, given: Views, schedule: Schedule, image_size: int
+    ) -> None:
+        size = (image_size, image_size)
+        if given.size != size:
+            raise UserError(
+                f"3DiM was trained with images of {image_size} x {image_size} pixels, "
+                f"not {given.size[0]} x {given.size[1]}: resize them."
+            )
+        self._predict, self._schedule = predict, schedule
+        self._given = Views(given.images, given.cameras)
+        self._abilities = Abilities(
+            shape=(3, *size), image_size=image_size, image=True, poses=True
+        )
+
+    @property
+    def schedule(self) -> Schedule:
+        return self._schedule
+
+    @property
+    def abilities(self) -> Abilities:
+        return self._abilities
+
+    @property
+    def device(self) -> torch.device:
+        return self._given.cameras.device
+
+    def encode(
+        self,
+        images: Float[Tensor, "view 3 height width"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
+        size = self._abilities.shape[1:]
+        if images.shape[-2:] != size:
+            images = functional.interpolate(images, size, mode="bilinear")
+        return 2 * images - 1
+
+    def decode(
+        self, clean: Float[Tensor, "view channel height width"]
+    ) -> Float[Tensor, "view 3 image_height image_width"]:
+        return (0.5 * (clean + 1)).clamp(0, 1)
+
+    def embed(self, texts: Sequence[str]) -> Float[Tensor, "text token channel"]:
+        raise UserError("3DiM takes no text: name an image.")
+
+    @torch.no_grad()
+    def predict_noise(
+        self,
+        x_t: Float[Tensor, "view channel height width"],
+        t: Float[Tensor, "view"],
+        cameras: Cameras,
+        branches: Sequence[Branch],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "branch view channel height width"]:
+        views, count = len(x_t), len(branches)
+        chosen = torch.randint(len(self._given), (views,), generator=generator)
+        clean = self._given[chosen.to(x_t.device)]
+        kept = [torch.full((views,), branch.conditional) for branch in branches]
+        found = self._predict(
+            Views.cat([clean] * count),
+            x_t.repeat(count, 1, 1, 1),
+            Cameras.cat([cameras] * count),
+            t.repeat(count),
+            torch.cat(kept).to(x_t.device),
+            normal_like(x_t.repeat(count, 1, 1, 1), generator),
+        )
+        return found.unflatten(0, (count, views))
