@@ -8,8 +8,9 @@ Weights are read from safetensors files; nothing in the folder is executed, and
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -167,7 +168,9 @@ def read_diffusers_prior(
                 f"reading {folder} needs the package {package}: run "
                 "`pip install diffusers transformers`."
             )
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     settings = read_json(folder / "scheduler" / "scheduler_config.json")
     prediction = settings.get("prediction_type", "epsilon")
@@ -180,7 +183,7 @@ def read_diffusers_prior(
     betas = {name: settings[name] for name in kinds if name in settings}
     betas["trained_betas"] = settings.get("trained_betas")
     table = _read(folder, lambda: DDPMScheduler(**betas).alphas_cumprod)
-    unet = _read_network(UNet2DConditionModel, folder / "unet")
+    unet = _read_network(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
     if unet.config.in_channels not in (unet.config.out_channels, _half(unet)):
         raise UserError(
             f"{folder} is given more than a noisy image and a text: import it as a "
@@ -189,8 +192,9 @@ def read_diffusers_prior(
     vae = None
     if (folder / "vae" / "config.json").is_file():
         vae = _read_network(AutoencoderKL, folder / "vae").to(device)
-    unet = unet.to(device=device, dtype=dtype)
-    return DiffusersPrior(unet, vae, _text_encoder(folder, device), table, prediction)
+    return DiffusersPrior(
+        unet.to(device), vae, _text_encoder(folder, device), table, prediction
+    )
 
 
 def _half(unet: Any) -> int:
@@ -209,7 +213,7 @@ def _read(folder: Path, read: Callable[[], Loaded]) -> Loaded:
         ) from error
 
 
-def _read_network(kind: Any, folder: Path) -> Any:
+def _read_network(kind: Any, folder: Path, **options: Any) -> Any:
     """A frozen network of a class that is known here."""
     if not any(folder.glob("*.safetensors")):
         raise UserError(
@@ -219,10 +223,24 @@ def _read_network(kind: Any, folder: Path) -> Any:
     network: nn.Module = _read(
         folder,
         lambda: kind.from_pretrained(
-            str(folder), use_safetensors=True, local_files_only=True
+            str(folder), use_safetensors=True, local_files_only=True, **options
         ),
     )
     return network.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Without transformers' own bar, which would break the line of ours."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _text_encoder(
@@ -239,7 +257,8 @@ def _text_encoder(
             f"{path} is a {named[0]}: text encoders of the kinds {', '.join(kinds)} "
             "can be used."
         )
-    encoder = _read_network(kinds[named[0]], path).to(device)
+    with _no_progress_bar():
+        encoder = _read_network(kinds[named[0]], path, dtype=torch.float32).to(device)
     tokenizer = _read(
         folder / "tokenizer",
         lambda: AutoTokenizer.from_pretrained(

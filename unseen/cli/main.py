@@ -9,6 +9,7 @@ import tyro
 
 from unseen.cli.allocator import keep_freed_memory
 from unseen.cli.data import Data
+from unseen.cli.distill import Distill
 from unseen.cli.eval import Eval
 from unseen.cli.eval_prior import EvalPrior
 from unseen.cli.eval_table import EvalTable
@@ -23,6 +24,7 @@ from unseen.errors import UserError
 Command = (
     Annotated[Sample, tyro.conf.subcommand("sample")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[View, tyro.conf.subcommand("view")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Train, tyro.conf.subcommand("train")]

@@ -10,7 +10,7 @@ from unseen.distillation.cameras import CameraPrior, Interval
 from unseen.distillation.forms import SDS, SJC, VSD, ImageSDS, MultiStep, Reconstruction
 from unseen.distillation.prompts import PromptConfig
 from unseen.distillation.ramp import Number
-from unseen.distillation.representation import GaussianCloud, HashGrid, ValueGrid
+from unseen.distillation.representations import GaussianCloud, HashGrid, ValueGrid
 
 AnyForm = SDS | ImageSDS | SJC | Reconstruction | MultiStep | VSD
 AnyRepresentation = HashGrid | ValueGrid | GaussianCloud

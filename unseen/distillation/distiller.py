@@ -14,28 +14,18 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
-from unseen.diffusion.guidance import classifier_free, perpendicular_negative
-from unseen.diffusion.noise import normal_like
-from unseen.diffusion.prediction import x0_from_eps
-from unseen.diffusion.schedules import SteppedSchedule, unsqueeze_like
 from unseen.distillation.cameras import Viewpoints, light_positions, sample_viewpoints
 from unseen.distillation.check import Watch, check_prior
 from unseen.distillation.config import DistillConfig
-from unseen.distillation.forms import VSD, Judgement, surrogate
-from unseen.distillation.particle import ParticleDenoiser
-from unseen.distillation.prior import Branch, ViewPrior
-from unseen.distillation.prompts import Prompts
+from unseen.distillation.critic import Critic
+from unseen.distillation.prior import ViewPrior
 from unseen.distillation.ramp import value_at
 from unseen.distillation.regularizers import reference_terms, regularize
 from unseen.distillation.representation import optimised
 from unseen.geometry.views import Views
 from unseen.scenes.look import Lighting, Look
 from unseen.scenes.scene import Scene
-
-PARTICLE_RATE = 1e-3
-"""Adam's rate for the model of the renderings that VSD trains."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +68,9 @@ class Distiller:
         self.prior, self.config, self._draws = prior, config, draws
         self.given = given
         device = prior.device
-        with torch.no_grad():
-            self._prompts = None
-            if prompt is not None:
-                self._prompts = Prompts(prior, prompt, config.prompts)
-            start = config.representation.start(draws(-1))
+        generator = draws(-1)
+        start = config.representation.start(generator)
+        self.critic = Critic(prior, config, prompt, generator)
         self.tensors = {name: x.to(device) for name, x in start.items()}
         rates = optimised(config.representation, self.tensors)
         for name in rates:
@@ -94,12 +82,6 @@ class Distiller:
         options = {"betas": config.optimizer.betas, "eps": config.optimizer.eps}
         kinds = {"adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
         self._optimizer = kinds[config.optimizer.kind](groups, **options)
-        self._particle: ParticleDenoiser | None = None
-        if isinstance(config.form, VSD):
-            self._particle = self._new_particle()
-            self._particle_optimizer = torch.optim.Adam(
-                self._particle.parameters(), lr=PARTICLE_RATE
-            )
         self._watch = Watch()
 
     # ---- The scene ------------------------------------------------------------------
@@ -113,10 +95,11 @@ class Distiller:
         """All that a later run needs to go on, by name."""
         found = {f"scene.{name}": x.detach() for name, x in self.tensors.items()}
         found |= _optimizer_state("optimizer", self._optimizer)
-        if self._particle is not None:
-            weights = self._particle.state_dict()
+        particle, optimizer = self.critic.particle, self.critic.particle_optimizer
+        if particle is not None and optimizer is not None:
+            weights = particle.state_dict()
             found |= {f"particle.{name}": x for name, x in weights.items()}
-            found |= _optimizer_state("particle_optimizer", self._particle_optimizer)
+            found |= _optimizer_state("particle_optimizer", optimizer)
         return found
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -128,15 +111,16 @@ class Distiller:
             with torch.no_grad():
                 tensor.copy_(found)
         _load_optimizer_state("optimizer", self._optimizer, state)
-        if self._particle is not None:
+        particle, optimizer = self.critic.particle, self.critic.particle_optimizer
+        if particle is not None and optimizer is not None:
             start = "particle."
             weights = {
                 n.removeprefix(start): x
                 for n, x in state.items()
                 if n.startswith(start)
             }
-            self._particle.load_state_dict(weights)
-            _load_optimizer_state("particle_optimizer", self._particle_optimizer, state)
+            particle.load_state_dict(weights)
+            _load_optimizer_state("particle_optimizer", optimizer, state)
 
     # ---- A step ---------------------------------------------------------------------
 
@@ -155,8 +139,8 @@ class Distiller:
         scene = representation.scene(self.tensors, index)
         look = self._look(scene, seen, index, generator)
         image = self._random_background(look, generator)
-        t = self._draw_times(index, views, generator)
-        terms = {"prior": self._prior_term(image, seen, t, index, generator)}
+        t = self.critic.draw_times(index, views, generator)
+        terms = {"prior": self.critic.term(image, seen, t, index, generator)}
         terms |= regularize(look, config.regularizers, index)
         if self.given is not None:
             terms |= self._reference_terms(scene, self.given, index)
@@ -204,139 +188,6 @@ class Distiller:
         behind = torch.where(drawn[:, :1] < share, drawn[:, 1:], look.background)
         return look.over(behind)
 
-    def _draw_times(
-        self, index: int, views: int, generator: torch.Generator
-    ) -> Float[Tensor, "view"]:
-        times, schedule = self.config.times, self.prior.schedule
-        low, high = value_at(times.low, index), value_at(times.high, index)
-        unit = torch.rand(1 if times.shared else views, generator=generator)
-        t = low + (high - low) * unit
-        if isinstance(schedule, SteppedSchedule):
-            # Networks of integer steps are asked at their own noise levels.
-            step = (t * schedule.num_steps).long().clamp(0, schedule.num_steps - 1)
-            t = schedule.t_of_step(step)
-        return t.expand(views).to(self.prior.device)
-
-    def _prior_term(
-        self,
-        image: Float[Tensor, "view channel height width"],
-        seen: Viewpoints,
-        t: Float[Tensor, "view"],
-        index: int,
-        generator: torch.Generator,
-    ) -> Float[Tensor, ""]:
-        form, weight = self.config.form, value_at(self.config.weight, index)
-        # A form in the image needs no gradient of the encoder.
-        clean = self._encode(image.detach() if form.in_image else image, generator)
-        with torch.no_grad():
-            judgement = self._judge(clean.detach(), image.detach(), seen, t, generator)
-            if form.in_image:
-                image = _resize(image, self.prior.abilities.image_size)
-                judgement = dataclasses.replace(judgement, image=image.detach())
-            residual = form.residual(judgement)
-        self._train_particle(judgement, seen)
-        return weight * surrogate(image if form.in_image else clean, residual)
-
-    def _encode(
-        self,
-        image: Float[Tensor, "view channel height width"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "view channel height width"]:
-        """A rendering in the prior's diffused space, where a scene may live already."""
-        if not self.config.representation.latents:
-            return self.prior.encode(image, generator)
-        return _resize(image, self.prior.abilities.shape[1])
-
-    def _judge(
-        self,
-        clean: Float[Tensor, "view channel height width"],
-        image: Float[Tensor, "view value image_height image_width"],
-        seen: Viewpoints,
-        t: Float[Tensor, "view"],
-        generator: torch.Generator,
-    ) -> Judgement:
-        """Noise the renderings and ask the prior."""
-        schedule = self.prior.schedule
-        eps = normal_like(clean, generator)
-        x_t = schedule.add_noise(clean, eps, t)
-        conditional, guided = self._ask(x_t, t, seen, generator)
-
-        def denoise(
-            x_t: Float[Tensor, "view channel height width"], t: Float[Tensor, "view"]
-        ) -> Float[Tensor, "view channel height width"]:
-            _, eps = self._ask(x_t, t, seen, generator)
-            scales = schedule.alpha_sigma(t)
-            alpha, sigma = (unsqueeze_like(x, eps).to(eps) for x in scales)
-            return x0_from_eps(x_t, eps, alpha, sigma)
-
-        particle = None
-        if self._particle is not None:
-            particle = self._particle(x_t, conditional, t, seen.cameras)
-        return Judgement(
-            clean=clean,
-            image=image,
-            eps=eps,
-            t=t,
-            schedule=schedule,
-            guided=guided,
-            conditional=conditional,
-            denoise=denoise,
-            decode=self.prior.decode,
-            particle=particle,
-            group=self.prior.abilities.group,
-        )
-
-    def _ask(
-        self,
-        x_t: Float[Tensor, "view channel height width"],
-        t: Float[Tensor, "view"],
-        seen: Viewpoints,
-        generator: torch.Generator,
-    ) -> tuple[
-        Float[Tensor, "view channel height width"],
-        Float[Tensor, "view channel height width"],
-    ]:
-        """The prior's conditional and guided estimates of the noise."""
-        guidance, prompts = self.config.guidance, self._prompts
-        weights = None
-        if prompts is None:
-            branches = [Branch(True), Branch(False)][: 1 if guidance.is_none else 2]
-        elif self.config.prompts.perpendicular:
-            branches, weights = prompts.perpendicular_branches(seen)
-        else:
-            branches = prompts.branches(seen, not guidance.is_none)
-        found = self.prior.predict_noise(x_t, t, seen.cameras, branches, generator)
-        conditional = found[0]
-        if len(found) == 1:
-            return conditional, conditional
-        scale = guidance.scale
-        if weights is None:
-            guided = classifier_free(conditional, found[1], scale, guidance.origin)
-            return conditional, guided
-        guided = perpendicular_negative(
-            conditional, found[1], found[2:], weights, scale
-        )
-        return conditional, guided
-
-    def _train_particle(self, judgement: Judgement, seen: Viewpoints) -> None:
-        """A step of the renderings' own denoiser (ProlificDreamer, Eq. 7)."""
-        if self._particle is None:
-            return
-        eps = self._particle(
-            judgement.noisy, judgement.conditional, judgement.t, seen.cameras
-        )
-        self._particle_optimizer.zero_grad()
-        functional.mse_loss(eps, judgement.eps).backward()
-        self._particle_optimizer.step()
-
-    def _new_particle(self) -> ParticleDenoiser:
-        """Weights that depend on the seed alone."""
-        seed = torch.randint(2**62, (), generator=self._draws(-1))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(seed))  # random: layers draw from the global one
-            network = ParticleDenoiser(self.prior.abilities.shape[0])
-        return network.to(self.prior.device)
-
     def _reference_terms(
         self, scene: Scene, given: Views, index: int
     ) -> dict[str, Float[Tensor, ""]]:
@@ -360,14 +211,6 @@ class Distiller:
             squares = [float(g.square().sum()) for g in gradients if g is not None]
             found[name] = math.sqrt(sum(squares))
         return found
-
-
-def _resize(
-    image: Float[Tensor, "view channel height width"], side: int
-) -> Float[Tensor, "view channel side side"]:
-    if image.shape[-2:] == (side, side):
-        return image
-    return functional.interpolate(image, (side, side), mode="bilinear")
 
 
 def _optimizer_state(

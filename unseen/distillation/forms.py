@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Literal, final
 
@@ -217,7 +216,7 @@ class MultiStep(Form):
         if len(judgement.t.unique()) != 1:
             raise ValueError("several steps need one noise level for all views")
         t = float(judgement.t[0])
-        count = min(max(math.ceil(self.steps_per_unit * t), 1), self.most_steps)
+        count = min(max(round(self.steps_per_unit * t), 1), self.most_steps)
         clean = ddim(
             judgement.denoise,
             judgement.noisy,

@@ -18,7 +18,7 @@ from unseen.distillation.config import (
 from unseen.distillation.forms import SJC, VSD, MultiStep, Reconstruction
 from unseen.distillation.prompts import PromptConfig
 from unseen.distillation.ramp import Ramp, ramp
-from unseen.distillation.representation import GaussianCloud, HashGrid, ValueGrid
+from unseen.distillation.representations import GaussianCloud, HashGrid, ValueGrid
 from unseen.rendering.hash_encoding import HashLayout  # arrow: a setting of a scene
 from unseen.scenes.hash_grid import HashGridConfig
 

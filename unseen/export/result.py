@@ -55,13 +55,15 @@ class Origin:
     `title` heads the page; `settings` are shown and written to settings.json;
     `command` makes the same results again; `provenance` is written into every scene's
     file (with the sample's number), so it should hold nothing that does not determine
-    the scene, such as the number of samples.
+    the scene, such as the number of samples. `summary` is the page's first sentence,
+    where it is not that of sampling.
     """
 
     title: str
     settings: Mapping[str, Any]
     command: str
     provenance: Mapping[str, Any]
+    summary: str | None = None
 
 
 def write_results(
@@ -136,7 +138,11 @@ def _write_videos(
 def _write_geometry(
     folder: Path, scene: Scene, options: ResultOptions, counter: _Counter
 ) -> tuple[GaussianScene | None, str]:
-    """Mesh and splats; the splats, or why the scene has none."""
+    """Mesh and splats; the splats, and what the scene lacks."""
+    if isinstance(scene, GaussianScene):
+        write_splat_ply(scene, folder / "splats.ply")
+        counter.advance(2)
+        return scene, "No mesh: these are splats, which have no surface."
     try:
         save_glb(scene, folder / "mesh.glb", options.mesh_resolution)
         counter.advance(1)
@@ -184,7 +190,7 @@ def _write_page(
     image = folder / "input.png"
     page = Page(
         title=origin.title,
-        summary=_summary(len(panels), image.exists()),
+        summary=origin.summary or _summary(len(panels), image.exists()),
         image=image if image.exists() else None,
         sheet=folder / "contact_sheet.png",
         samples=panels,

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from unseen.configuration import from_json, to_json
 from unseen.geometry.cameras import Cameras
-from unseen.rendering.hash_encoding import HashLayout, encode, encode_plain
+from unseen.rendering.hash_encoding import HashLayout, encode
 from unseen.rendering.rendering import Rendering, stack_renderings
 from unseen.rendering.spherical_harmonics import spherical_harmonics
 from unseen.scenes.look import Lighting, LitField, Look, see_field
@@ -97,25 +97,31 @@ class HashGridScene(FieldScene):
         self, points: Float[Tensor, "*batch point 3"]
     ) -> tuple[Float[Tensor, "*batch point"], Float[Tensor, "*batch point 3"]]:
         radius = self.settings.radius
-        density, color = self._field(points.reshape(-1, 3))
+        density, features = self._density(points.reshape(-1, 3))
+        color = self._colors(features)
         inside = (points.reshape(-1, 3).abs() <= radius).all(dim=-1)
         density = torch.where(inside, density, 0.0)
         return density.reshape(points.shape[:-1]), color.reshape(points.shape)
 
-    def _field(
+    def _density(
         self, points: Float[Tensor, "point 3"]
-    ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point 3"]]:
+    ) -> tuple[Float[Tensor, "point"], Float[Tensor, "point channel"]]:
+        """Densities, and the features that colours are made of."""
         features = self._features(points)
-        density = self._activate(_network(self.density, features)[:, 0], points)
-        return density, _network(self.color, features).sigmoid()
+        raw = _network(self.density, features)[:, 0]
+        return self._activate(raw, points), features
+
+    def _colors(
+        self, features: Float[Tensor, "point channel"]
+    ) -> Float[Tensor, "point 3"]:
+        return _network(self.color, features).sigmoid()
 
     def _features(
-        self, points: Float[Tensor, "point 3"], plain: bool = False
+        self, points: Float[Tensor, "point 3"]
     ) -> Float[Tensor, "point channel"]:
         settings = self.settings
         place = (points / settings.radius + 1) / 2
-        function = encode_plain if plain else encode
-        return function(self.table, place, settings.layout, settings.active_levels)
+        return encode(self.table, place, settings.layout, settings.active_levels)
 
     def _activate(
         self, raw: Float[Tensor, "point"], points: Float[Tensor, "point 3"]
@@ -146,9 +152,9 @@ class HashGridScene(FieldScene):
     ) -> Float[Tensor, "point 3"]:
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():
+            # Points that need a gradient take the encoding's differentiable path.
             points = points.detach().requires_grad_()
-            raw = _network(self.density, self._features(points, plain=True))[:, 0]
-            density = self._activate(raw, points)
+            density, _ = self._density(points)
             (gradient,) = torch.autograd.grad(
                 density.sum(), points, create_graph=wanted
             )
@@ -161,8 +167,7 @@ class HashGridScene(FieldScene):
         corners = points.new_tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
         step = self.settings.step
         around = (points[:, None] + step * corners).flatten(0, 1)
-        raw = _network(self.density, self._features(around))[:, 0]
-        density = self._activate(raw, around).unflatten(0, (-1, 4))
+        density = self._density(around)[0].unflatten(0, (-1, 4))
         return (density[..., None] * corners).sum(dim=1) / (4 * step)
 
     def see(
@@ -176,7 +181,9 @@ class HashGridScene(FieldScene):
         """Views (view) with all that losses need; see `see_field`."""
         box = self._box()
         occupancy = Occupancy(self.occupied > 0, box)
-        field = LitField(self._field, self.normals, box, occupancy.holds)
+        field = LitField(
+            self._density, self._colors, self.normals, box, occupancy.holds
+        )
         return see_field(
             field,
             self._behind,

@@ -20,6 +20,9 @@ from unseen.rendering.sampling import edges_between, sample_uniform
 
 Points = Float[Tensor, "point 3"]
 
+LEAST_WEIGHT = 1e-4
+"""The share in its ray from which a sample's colour is asked for (as in SJC)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Lighting:
@@ -70,11 +73,13 @@ class Look:
 class LitField:
     """What `see_field` asks about points (point, 3) of one scene.
 
-    `evaluate` gives density (per world unit) and values; `normals` outward unit
-    normals; `occupied` where matter may be, None for everywhere in `box`.
+    `density` gives densities (per world unit) and what `values` makes the values of;
+    `normals` outward unit normals; `occupied` where matter may be, None for everywhere
+    in `box`.
     """
 
-    evaluate: Callable[[Points], tuple[Tensor, Tensor]]
+    density: Callable[[Points], tuple[Tensor, Tensor]]
+    values: Callable[[Tensor], Tensor]
     normals: Callable[[Points], Tensor] | None
     box: Float[Tensor, "2 3"]
     occupied: Callable[[Points], Tensor] | None = None
@@ -94,7 +99,8 @@ def see_field(
 
     `background` gives the values that unit directions (ray, 3) see behind everything.
     Samples are spread over what a ray crosses of the field's box; the field is asked
-    only where it may be occupied. With a generator they are jittered.
+    only where it may be occupied, and for values only where they can be seen. With a
+    generator the samples are jittered.
     """
     origins, directions = image_rays(cameras, size)
     near, far = _crossing(origins, directions, cameras, field.box)
@@ -106,35 +112,54 @@ def see_field(
     kept = (far > near)[..., None].expand(positions.shape)
     if field.occupied is not None:
         kept = kept & field.occupied(points)
-    found = points[kept]
-    density, values = field.evaluate(found)
-    normals = None
-    if field.normals is not None and (with_normals or lighting is not None):
-        normals = field.normals(found)
-    if lighting is not None and normals is not None:
-        values = _shade(
-            values, normals, found, _per_sample(lighting.positions, kept), lighting
-        )
-    weights = _weights(density, kept, edges, directions)
-    composited = composite(weights, _scatter(values, kept))
+    density, hidden = field.density(points[kept])
+    # Optical length is Euclidean: depths times the length of the z = 1 direction.
+    intervals = edges.diff(dim=-1) * directions.norm(dim=-1, keepdim=True)
+    weights = composite_weights(_scatter(density, kept), intervals)
+    # Whatever has next to no share in its ray has neither colour nor normal.
+    counts = weights.detach()[kept] > LEAST_WEIGHT
+    kept = kept.index_put((kept,), counts)
+    unit = functional.normalize(directions, dim=-1)
+    values, facing = _surface(
+        field, points[kept], hidden[counts], _per_ray(unit, kept), kept, lighting,
+        with_normals,
+    )  # fmt: skip
     opacity = weights.sum(dim=-1)
     depth = (weights * positions).sum(dim=-1)
     depth = depth + (1 - opacity) * cameras.far[:, None]
-    unit = functional.normalize(directions, dim=-1)
     behind = background(unit.flatten(0, 1)).unflatten(0, unit.shape[:2])
     orientation = None
-    if normals is not None:
-        facing = (normals * _per_ray(unit, kept)).sum(dim=-1).clamp(min=0).square()
+    if facing is not None:
         seen = (opacity > 0).sum().clamp(min=1)
         orientation = (weights[kept].detach() * facing).sum() / seen
     return Look(
-        values=_image(composited, size),
+        values=_image(composite(weights, _scatter(values, kept)), size),
         opacity=opacity.unflatten(-1, size),
         depth=depth.unflatten(-1, size),
         background=_image(behind, size),
         weights=weights,
         orientation=orientation,
     )
+
+
+def _surface(
+    field: LitField,
+    points: Float[Tensor, "point 3"],
+    hidden: Float[Tensor, "point feature"],
+    directions: Float[Tensor, "point 3"],
+    kept: Bool[Tensor, "view ray sample"],
+    lighting: Lighting | None,
+    with_normals: bool,
+) -> tuple[Float[Tensor, "point channel"], Float[Tensor, "point"] | None]:
+    """The samples' values, lit, and how much they face away: max(0, n . v)^2."""
+    values = field.values(hidden)
+    if field.normals is None or not (with_normals or lighting is not None):
+        return values, None
+    normals = field.normals(points)
+    if lighting is not None:
+        lights = _per_sample(lighting.positions, kept)
+        values = _shade(values, normals, points, lights, lighting)
+    return values, (normals * directions).sum(dim=-1).clamp(min=0).square()
 
 
 def _crossing(
@@ -157,17 +182,6 @@ def _scatter(
     """Values of the samples that were asked for, zero elsewhere."""
     found = values.new_zeros(*kept.shape, *values.shape[1:])
     return found.index_put((kept,), values)
-
-
-def _weights(
-    density: Float[Tensor, "point"],
-    kept: Bool[Tensor, "view ray sample"],
-    edges: Float[Tensor, "view ray sample+1"],
-    directions: Float[Tensor, "view ray 3"],
-) -> Float[Tensor, "view ray sample"]:
-    # Optical length is Euclidean: depths times the length of the z = 1 direction.
-    intervals = edges.diff(dim=-1) * directions.norm(dim=-1, keepdim=True)
-    return composite_weights(_scatter(density, kept), intervals)
 
 
 def _per_sample(

@@ -93,7 +93,7 @@ class ValueGridScene(FieldScene):
         generator: torch.Generator | None = None,
     ) -> Look:
         """Views (view) of the values; see `see_field`."""
-        field = LitField(self._field, None, self.box)
+        field = LitField(self._field, lambda values: values, None, self.box)
         return see_field(
             field, self._behind, cameras, size, self.num_samples, generator=generator
         )
