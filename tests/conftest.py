@@ -56,3 +56,13 @@ def shared() -> Path:
 def generator() -> torch.Generator:
     """A fresh generator with a set seed."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like Stable Diffusion's, 64 pixels square, with random small weights."""
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    from tests.tiny_stable_diffusion import save_stable_diffusion
+
+    return save_stable_diffusion(tmp_path_factory.mktemp("stable-diffusion"))

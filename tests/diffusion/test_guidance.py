@@ -12,6 +12,8 @@ from unseen.diffusion.guidance import (
     guided_denoise,
     guided_noise,
     keep_known,
+    perpendicular_negative,
+    rescaled,
 )
 from unseen.diffusion.prediction import eps_from_x0, x0_from_eps
 from unseen.diffusion.samplers import ancestral
@@ -131,3 +133,42 @@ def test_samples_from_noise_are_those_of_their_seeds() -> None:
     alone = sample_from_noise(denoise, (500,), [3], schedule, 200)
     torch.testing.assert_close(alone, found[3:4])
     assert reports == [(k, 200, (8, 500)) for k in range(1, 201)]
+
+
+def test_scales_count_from_either_estimate(generator) -> None:
+    c, u = torch.randn(2, 3, 4, generator=generator)
+    torch.testing.assert_close(
+        classifier_free(c, u, 7.0, "conditional"), classifier_free(c, u, 8.0)
+    )
+    torch.testing.assert_close(classifier_free(c, u, 0.0, "conditional"), c)
+
+
+def test_perpendicular_negatives_leave_what_is_wanted(generator) -> None:
+    c, u = torch.randn(2, 3, 2, 4, generator=generator)
+    negatives = torch.randn(2, 3, 2, 4, generator=generator)
+    weights = -torch.rand(2, 3, generator=generator)
+    found = perpendicular_negative(c, u, negatives, weights, 5.0)
+    # Along c - u the result is that of guidance alone, whatever is negative.
+    wanted = (c - u).flatten(1)
+    moved = (found - classifier_free(c, u, 5.0)).flatten(1)
+    torch.testing.assert_close(
+        (moved * wanted).sum(1), torch.zeros(3), rtol=0, atol=1e-4
+    )
+    # One negative alone is moved away from by its perpendicular part.
+    one = perpendicular_negative(c, u, negatives[:1], weights[:1], 5.0)
+    away = (negatives[0] - u).flatten(1)
+    assert (((one - classifier_free(c, u, 5.0)).flatten(1) * away).sum(1) < 0).all()
+    none = perpendicular_negative(c, u, negatives, 0 * weights, 5.0)
+    torch.testing.assert_close(none, classifier_free(c, u, 5.0))
+
+
+def test_rescaling_mixes_two_spreads(generator) -> None:
+    guided, conditional = torch.randn(2, 4, 3, 5, generator=generator)
+    guided = 9 * guided
+    torch.testing.assert_close(rescaled(guided, conditional, 0.0), guided)
+    half = rescaled(guided, conditional, 0.5)
+    full = rescaled(guided, conditional, 1.0)
+    torch.testing.assert_close(half, 0.5 * (guided + full))
+    torch.testing.assert_close(
+        full.flatten(1).std(dim=1), conditional.flatten(1).std(dim=1)
+    )

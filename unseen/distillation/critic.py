@@ -87,7 +87,7 @@ class Critic:
 
     def _encode(
         self,
-        image: Float[Tensor, "view channel height width"],
+        image: Float[Tensor, "view value image_height image_width"],
         generator: torch.Generator,
     ) -> Float[Tensor, "view channel height width"]:
         """A rendering in the prior's diffused space, where a scene may live already."""

@@ -57,8 +57,8 @@ _MVDREAM = DistillConfig(
     prompts=PromptConfig(views="none", negative=_NEGATIVE),
     guidance=GuidanceConfig(50.0),
     times=TimeConfig(ramp(0, 0.98, 0.02, 8000), ramp(0, 0.98, 0.5, 8000), shared=True),
-    views=Ramp(((5000, 8), (5000, 4))),
-    size=Ramp(((5000, 64), (5000, 256))),
+    views=Ramp(((5000, 8.0), (5000, 4.0))),
+    size=Ramp(((5000, 64.0), (5000, 256.0))),
     random_background=0.5,
     needs_poses=True,
 )
@@ -88,8 +88,8 @@ _ZERO123 = DistillConfig(
     optimizer=OptimizerConfig(eps=1e-8),
     weight=0.1,
     steps=600,
-    views=Ramp(((200, 12), (200, 4), (300, 4), (300, 2))),
-    size=Ramp(((200, 64), (200, 128), (300, 128), (300, 256))),
+    views=Ramp(((200, 12.0), (200, 4.0), (300, 4.0), (300, 2.0))),
+    size=Ramp(((200, 64.0), (200, 128.0), (300, 128.0), (300, 256.0))),
 )
 
 _SMALL_CAMERAS = CameraPrior(

@@ -123,12 +123,12 @@ def _perpendicular(
     turned = abs(azimuth) / 90
     if turned < 1:
         front = 1 - turned
-        weights = _decay(4, 0.5, -2.426, front), _decay(4, 0.5, -2.426, 1 - front)
+        weights = _decay(4.0, 0.5, -2.426, front), _decay(4.0, 0.5, -2.426, 1 - front)
         return _Perpendicular(
             (("front", front), ("side", 1 - front)), ("front", "side"), weights
         )
     side = 2 - turned
-    weights = _decay(1, 0.5, -0.606, side), _decay(1, 0.5, 0.967, side)
+    weights = _decay(1.0, 0.5, -0.606, side), _decay(1.0, 0.5, 0.967, side)
     return _Perpendicular(
         (("side", side), ("back", 1 - side)), ("side", "front"), weights
     )

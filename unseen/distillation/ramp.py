@@ -29,7 +29,7 @@ class Ramp:
         return self.points[0][1] if step < self.points[0][0] else self.points[-1][1]
 
 
-Number = float | Ramp
+Number = int | float | Ramp
 """A setting that may change."""
 
 
@@ -38,6 +38,6 @@ def value_at(number: Number, step: int) -> float:
     return number.at(step) if isinstance(number, Ramp) else float(number)
 
 
-def ramp(first: int, start: float, end: float, last: int) -> Ramp:
+def ramp(first: int, start: int | float, end: int | float, last: int) -> Ramp:
     """From `start` at the step `first` to `end` at the step `last`."""
-    return Ramp(((first, start), (last, end)))
+    return Ramp(((first, float(start)), (last, float(end))))
