@@ -124,8 +124,10 @@ class DistillRun:
                     f"{folder} holds files that are no run of unseen: name another "
                     "--out."
                 )
-            # More steps go on with the same scene; fewer would be another one.
-            if found == wanted:
+            done = self._done()
+            # Ramps count from the start, so a longer run begins as this one did.
+            if _but_steps(found) == _but_steps(wanted) and done <= self._config.steps:
+                write_json(marker, wanted)
                 return self._resume()
             if not self._command.overwrite:
                 raise UserError(
@@ -138,14 +140,23 @@ class DistillRun:
         write_json(marker, wanted)
         return 0
 
+    @property
+    def _checkpoint(self) -> Path:
+        return self._folder / "checkpoint.safetensors"
+
+    def _done(self) -> int:
+        """The steps that the checkpoint has behind it."""
+        if not self._checkpoint.is_file():
+            return 0
+        return int(read_tensors(self._checkpoint)[1].get("step", 0))
+
     def _resume(self) -> int:
         """Load the checkpoint, if there is one, and cut the log there."""
-        path, first = self._folder / "checkpoint.safetensors", 0
+        path, first = self._checkpoint, self._done()
         if path.is_file():
-            tensors, metadata = read_tensors(path, self._prior.device)
+            tensors, _ = read_tensors(path, self._prior.device)
             try:
                 self._distiller.load_state(tensors)
-                first = int(metadata["step"])
             except (ValueError, KeyError, RuntimeError) as error:
                 raise UserError(
                     f"{path} does not belong to this run ({error}): remove "
@@ -158,11 +169,7 @@ class DistillRun:
         return first
 
     def _save(self, done: int) -> None:
-        write_tensors(
-            self._folder / "checkpoint.safetensors",
-            self._distiller.state(),
-            {"step": str(done)},
-        )
+        write_tensors(self._checkpoint, self._distiller.state(), {"step": str(done)})
 
     # ---- A step ---------------------------------------------------------------------
 
@@ -206,6 +213,13 @@ class DistillRun:
         path = self._folder / "previews" / f"step-{done:06d}.png"
         with atomic_file(path) as temporary:
             Image.fromarray(picture).save(temporary)
+
+
+def _but_steps(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a run depends on, without how long it is."""
+    inner = settings.get("settings")
+    kept = {k: v for k, v in inner.items() if k != "steps"} if inner else inner
+    return {**settings, "settings": kept}
 
 
 def _difference(found: Any, wanted: Any, name: str = "") -> str:
