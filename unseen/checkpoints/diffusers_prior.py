@@ -60,37 +60,25 @@ class DiffusersPrior(ViewPrior):
         prediction: str = "epsilon",
     ) -> None:
         self._unet, self._vae, self._encode_text = unet, vae, encode_text
-        self._prediction = prediction
-        self._schedule = DiscreteSchedule.from_tensor(alphas_cumprod)
+        self._prediction, self.device = prediction, unet.device
+        self.schedule: DiscreteSchedule = DiscreteSchedule.from_tensor(alphas_cumprod)
         side, channels = unet.config.sample_size, unet.config.in_channels
         factor = 1
         if vae is not None:
             factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self._abilities = Abilities(
+        self.abilities = Abilities(
             shape=(channels, side, side),
             image_size=side * factor,
             latent=vae is not None,
             text=True,
         )
 
-    @property
-    def schedule(self) -> DiscreteSchedule:
-        return self._schedule
-
-    @property
-    def abilities(self) -> Abilities:
-        return self._abilities
-
-    @property
-    def device(self) -> torch.device:
-        return self._unet.device
-
     def encode(
         self,
         images: Float[Tensor, "view 3 height width"],
         generator: torch.Generator,
     ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
-        side = self._abilities.image_size
+        side = self.abilities.image_size
         if images.shape[-2:] != (side, side):
             images = functional.interpolate(images, (side, side), mode="bilinear")
         if self._vae is None:
@@ -124,7 +112,7 @@ class DiffusersPrior(ViewPrior):
     ) -> Float[Tensor, "branch view channel height width"]:
         texts = [branch.text for branch in branches if branch.text is not None]
         count, dtype = len(branches), self._unet.dtype
-        step = self._schedule.step_of_t(t).round().long()
+        step = self.schedule.step_of_t(t).round().long()
         found = self._unet(
             x_t.repeat(count, 1, 1, 1).to(dtype),
             step.repeat(count),
@@ -142,7 +130,7 @@ class DiffusersPrior(ViewPrior):
     ) -> Float[Tensor, "branch view channel height width"]:
         if self._prediction == "epsilon":
             return found
-        scales = self._schedule.alpha_sigma(t)
+        scales = self.schedule.alpha_sigma(t)
         alpha, sigma = (unsqueeze_like(x, x_t).to(x_t) for x in scales)
         convert = eps_from_v if self._prediction == "v_prediction" else eps_from_x0
         return torch.stack([convert(x_t, part, alpha, sigma) for part in found])

@@ -53,20 +53,14 @@ class ViewPrior(abc.ABC):
     through `encode` alone.
     """
 
-    @property
-    @abc.abstractmethod
-    def schedule(self) -> Schedule:
-        """The noise that it was trained with."""
+    schedule: Schedule
+    """The noise that it was trained with."""
 
-    @property
-    @abc.abstractmethod
-    def abilities(self) -> Abilities:
-        """What it is, and what it can be told."""
+    abilities: Abilities
+    """What it is, and what it can be told."""
 
-    @property
-    @abc.abstractmethod
-    def device(self) -> torch.device:
-        """Where it lives."""
+    device: torch.device
+    """Where it lives."""
 
     @abc.abstractmethod
     def encode(

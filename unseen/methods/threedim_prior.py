@@ -37,30 +37,19 @@ class ThreeDiMPrior(ViewPrior):
                 f"3DiM was trained with images of {image_size} x {image_size} pixels, "
                 f"not {given.size[0]} x {given.size[1]}: resize them."
             )
-        self._predict, self._schedule = predict, schedule
+        self._predict, self.schedule = predict, schedule
+        self.device = given.cameras.device
         self._given = Views(given.images, given.cameras)
-        self._abilities = Abilities(
+        self.abilities = Abilities(
             shape=(3, *size), image_size=image_size, image=True, poses=True
         )
-
-    @property
-    def schedule(self) -> Schedule:
-        return self._schedule
-
-    @property
-    def abilities(self) -> Abilities:
-        return self._abilities
-
-    @property
-    def device(self) -> torch.device:
-        return self._given.cameras.device
 
     def encode(
         self,
         images: Float[Tensor, "view 3 height width"],
         generator: torch.Generator,
     ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
-        size = self._abilities.shape[1:]
+        size = self.abilities.shape[1:]
         if images.shape[-2:] != size:
             images = functional.interpolate(images, size, mode="bilinear")
         return 2 * images - 1
