@@ -85,7 +85,8 @@ class DiffRFConfig:
 
     image_deviation: float = 0.05
     """How far a sample's pixels may be from those of given images, in colours of
-    [0, 1]: the standard deviation of the likelihood whose gradient guides sampling."""
+    [0, 1]: the standard deviation, when no noise is left, of the likelihood whose
+    gradient guides sampling."""
 
     guiding_rays: int = 1024
     """Pixels of the given images, pooled, that each guided step looks at."""
@@ -255,17 +256,20 @@ class DiffRF(SceneMethod):
     ) -> Float[Tensor, "batch 4 depth height width"]:
         """The estimate of x_0, guided by the likelihood of views.
 
-        That of the rendering of the unguided estimate: a normal one of every pixel,
-        `image_deviation` wide, as if each pixel of the views had been looked at.
+        That of the rendering of the unguided estimate: a normal one of every pixel, as
+        if each pixel of the views had been looked at. Its variance is that of
+        `image_deviation` and sigma(t)^2, because the estimate is not sure of itself
+        (Song et al. 2023, "Pseudoinverse-guided diffusion models").
         """
         c, pixels, shown = self.config, views.images[0].numel(), self._objects(views)
 
         def energy(state: Tensor, eps: Tensor) -> Tensor:
             scenes = c.grid.scene(self._clean(state, eps, t))
             error = image_errors(scenes, shown, c.guiding_rays, generators)
-            return 0.5 * pixels * error / c.image_deviation**2
+            return 0.5 * pixels * error / (c.image_deviation**2 + spread**2)
 
-        sigma = unsqueeze_like(self.schedule.sigma(t), x_t).to(x_t)
+        spread = self.schedule.sigma(t).to(x_t)
+        sigma = unsqueeze_like(spread, x_t)
         eps = guided_noise(lambda x: self.predict_noise(x, t), energy, x_t, sigma)
         return self._clean(x_t, eps, t)
 

@@ -69,7 +69,11 @@ VOXEL_PRESETS: dict[str, Preset] = {
     "diffrf": Preset(
         DiffRFConfig(),
         TrainConfig(
-            steps=1_000_000, batch_size=32, learning_rate=1e-4, warmup_steps=1000
+            steps=1_000_000,
+            batch_size=32,
+            learning_rate=1e-4,
+            warmup_steps=1000,
+            sample_every=50_000,
         ),
         num_target=3,
         description="DiffRF at 32^3, as far as the paper's settings are known to us.",
@@ -92,7 +96,7 @@ VOXEL_PRESETS: dict[str, Preset] = {
             num_steps=100,
             guiding_rays=512,
         ),
-        dataclasses.replace(MINUTES, batch_size=8, learning_rate=5e-4, ema_decay=0.99),
+        dataclasses.replace(MINUTES, learning_rate=5e-4, sample_every=1000),
         num_target=2,
         description="A thin DiffRF at 32^3 and 64x64, for two processor cores.",
     ),
