@@ -2,9 +2,9 @@
 
     python 30_renderdiffusion.py [STEPS]
 
-The default of 10 steps shows the moving parts and leaves fog; give some thousands to see
-crates. Writes renderdiffusion.png: a crate, above two that the model makes up, a
-reconstruction, and the crate with its right half resampled, seen from four sides.
+The default of 10 steps shows the moving parts and leaves fog; give some thousands to
+see crates. Writes renderdiffusion.png: a crate, above two that the model makes up, a
+reconstruction, and the crate with its right half resampled, from four sides.
 """
 
 import sys
@@ -36,12 +36,9 @@ crates = [make_object("crate", seed) for seed in range(OBJECTS)]
 objects = [crate.render(object_cameras(8, generator), SIZE) for crate in crates]
 
 network = TriplaneUNetConfig(
-    channels=16,
-    multipliers=(1, 2, 4),
-    num_blocks=1,
-    attention=(False, False, True),
+    channels=16, multipliers=(1, 2), num_blocks=1, attention=(False, True),
     plane_channels=8,
-)
+)  # fmt: skip
 config = RenderDiffusionConfig(
     network=network,
     decoder=TriplaneDecoderConfig(features=8, width=16),
