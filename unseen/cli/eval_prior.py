@@ -254,10 +254,13 @@ class EvalPrior:
         )
         _write_table(folder / TABLE, [table, nearest], notes)
         written = [folder / RESULTS, folder / TABLE]
+        shown = [r for r in journal.records.values() if r.numbers.get("pictures")]
         pairs = [
-            (f"{r.method}, {r.scene}", *(folder / p for p in r.numbers["pictures"]))
-            for r in journal.records.values()
-            if r.numbers.get("pictures")
+            (
+                f"{r.method}, {r.scene} | {r.numbers['nearest']['object']}",
+                *(folder / picture for picture in r.numbers["pictures"]),
+            )
+            for r in shown
         ]
         if pairs:
             written.append(folder / "nearest.png")
