@@ -93,3 +93,9 @@ def test_a_row_per_sample_and_one_of_spread(count: int):
     rows = count + (count > 1)
     expected = 2 * MARGIN + 2 * LABEL + rows * (TILE + GAP + LABEL) - GAP
     assert sheet.height == expected
+
+
+def test_views_of_a_path_are_numbered() -> None:
+    labels = [column.label for column in choose_columns(4, turn=False)]
+    assert labels[:4] == ["view 0", "view 1", "view 2", "view 3"]
+    assert choose_columns(4)[1].label == "90°"

@@ -72,6 +72,7 @@ def write_views(
             sample.origin(out, title, settings),
             sample.overwrite,
             Bar(progress, "Writing results").report,
+            turn=sample.path is None,
         )
     except BaseException:
         if len(kept):

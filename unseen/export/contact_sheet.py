@@ -34,14 +34,17 @@ class Column:
 
 
 def choose_columns(
-    num_frames: int, with_depth: bool = True, num_views: int = 6
+    num_frames: int, with_depth: bool = True, num_views: int = 6, turn: bool = True
 ) -> list[Column]:
-    """Views evenly spaced over one turn, then depth from the front and the back."""
+    """Views evenly spaced over one turn, then depth from the front and the back.
+
+    Views of another path than a `turn` are named by their numbers.
+    """
     count = min(num_views, num_frames)
     frames = [round(i * num_frames / count) for i in range(count)]
 
     def name(frame: int) -> str:
-        return f"{round(360 * frame / num_frames)}°"
+        return f"{round(360 * frame / num_frames)}°" if turn else f"view {frame}"
 
     views = [Column(frame, False, name(frame)) for frame in frames]
     depth_frames = sorted({0, frames[count // 2]}) if with_depth else []
@@ -60,16 +63,20 @@ def sample_spread(
 
 
 def draw_contact_sheet(
-    image: Float[Tensor, "3 height width"] | None, orbits: Sequence[Frames], title: str
+    image: Float[Tensor, "3 height width"] | None,
+    orbits: Sequence[Frames],
+    title: str,
+    turn: bool = True,
 ) -> Image.Image:
     """The input beside every sample's views and depth, and the samples' spread.
 
     Without an input (None) its place is empty. One row per sample; the last row (if
     there are several samples) is the per-pixel standard deviation over the samples,
     black where all agree. There are no columns of depth where no sample has depth.
+    `turn` says whether the frames are one turn.
     """
     with_depth = any(orbit.depth is not None for orbit in orbits)
-    columns = choose_columns(len(orbits[0].color), with_depth)
+    columns = choose_columns(len(orbits[0].color), with_depth, turn=turn)
     rows = len(orbits) + (len(orbits) > 1)
     step = TILE + GAP
     top, left = MARGIN + 2 * LABEL, MARGIN + step + 2 * GAP

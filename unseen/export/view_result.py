@@ -37,12 +37,14 @@ def write_view_results(
     origin: Origin,
     overwrite: bool = False,
     report: Report | None = None,
+    turn: bool = True,
 ) -> list[Path]:
     """Write videos, pictures, cameras, a contact sheet and a page.
 
     `given` is the input view (1,), with which every video begins; `samples` are views
-    (view,) at one set of cameras; `image` is the input as it is shown, in [0, 1].
-    Without an input they are (0,) and None. The
+    (view,) at one set of cameras, which complete a `turn` or follow another path;
+    `image` is the input as it is shown, in [0, 1]. Without an input they are (0,) and
+    None. The
     folder `out` appears whole at the end or not at all; see `check_out` for what it may
     hold. Returns the written files.
 
@@ -61,7 +63,7 @@ def write_view_results(
             panels.append(SamplePanel(f"Sample {i}", video, None, links, NOTE))
             if report is not None:
                 report(i + 1, len(samples))
-        sheet = draw_contact_sheet(image, orbits, origin.title)
+        sheet = draw_contact_sheet(image, orbits, origin.title, turn)
         save_contact_sheet(sheet, folder / "contact_sheet.png")
         picture = None
         if image is not None:
