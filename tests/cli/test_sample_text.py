@@ -128,7 +128,8 @@ def test_evaluation_asks_for_what_the_data_says(
     inner = MVDream.sample_views
 
     def spy(self, context, cameras, seeds, options=None, on_step=None):
-        asked.append((context.shape, cameras.shape, options.prompt))
+        prompt = None if options is None else options.prompt
+        asked.append((context.shape, cameras.shape, prompt))
         return inner(self, context, cameras, seeds, options, on_step)
 
     monkeypatch.setattr(MVDream, "sample_views", spy)
@@ -136,7 +137,9 @@ def test_evaluation_asks_for_what_the_data_says(
     words += ["random", "--objects", 3, "--views", 2, "--no-baselines"]
     assert run(monkeypatch, *words, "--out", "measured") == 0
     # Three scenes, and one frame whose cost is measured.
-    scenes = sorted(r.id for r in read_manifest("data").objects if r.split == "test")
+    manifest = read_manifest("data")
+    assert manifest is not None
+    scenes = sorted(r.id for r in manifest.objects if r.split == "test")
     captions = [name.split("-")[0] for name in scenes[:3]]
     assert [a[2] for a in asked] == [captions[0], *captions]
     assert all(a[:2] == ((1, 0), (1, 2)) for a in asked)
