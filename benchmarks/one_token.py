@@ -21,7 +21,7 @@ import torch
 import tyro
 from rich.table import Table
 
-from unseen.methods.zero123 import ZERO123_PRESETS
+from unseen.methods.presets_latent import LATENT_PRESETS
 from unseen.networks.latent import LatentUNet, TokenAttention
 
 
@@ -41,7 +41,7 @@ class Benchmark:
     def run(self) -> None:
         """Measure and print."""
         name = "zero123" if self.size == "published" else "zero123-small"
-        config = ZERO123_PRESETS[name].method.unet
+        config = LATENT_PRESETS[name].method.unet
         unet = LatentUNet(config).to(self.device).eval()
         generator = torch.Generator().manual_seed(0)
         shape = (self.batch, config.in_channels, self.side, self.side)

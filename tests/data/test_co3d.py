@@ -93,6 +93,7 @@ def test_cameras_project_as_pytorch3d_defines(tmp_path: Path, layout: str) -> No
     dataset = open_reader(tmp_path)
     views = dataset.load(0)
     assert dataset.scene_ids == ["mug/a"] and not dataset.problems
+    assert dataset.caption(0) == "mug"
     half = np.array([SIZE[1], SIZE[0]]) / 2
     scale = half if layout == "ndc_norm_image_bounds" else half.min()
     for view, found in enumerate(entries):

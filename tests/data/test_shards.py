@@ -83,7 +83,10 @@ def test_splits_survive(source: Path, shards: Path) -> None:
     for split in ("train", "test"):
         assert has_split(shards, split) == has_split(source, split)
         ids = open_reader(source, split).scene_ids
-        assert open_reader(shards, split).scene_ids == ids
+        packed = open_reader(shards, split)
+        assert packed.scene_ids == ids
+        for index, name in enumerate(ids):
+            assert packed.caption(index) == name.split("-")[0]
 
 
 def test_webdataset_reads_the_shards(shards: Path) -> None:

@@ -52,6 +52,17 @@ def identify(example: Example, *datasets: SRNDataset) -> tuple[int, str]:
     raise AssertionError("the example shows no known object")
 
 
+def test_examples_say_what_they_show(many: SRNDataset) -> None:
+    batch = ExampleStream([many], 1, 1, seed=0).batch(0, 6)
+    first = ExampleStream([many], 1, 1, seed=0).example(0)
+    assert first.captions == batch.captions[:1] and len(batch.captions) == 6
+    names = [
+        identify(ExampleStream([many], 1, 1, 0).example(i), many) for i in range(6)
+    ]
+    assert batch.captions == tuple(name.split("-")[0] for _, name in names)
+    assert batch.to("cpu").captions == batch.captions
+
+
 def test_an_example_is_a_function_of_seed_and_index(
     many: SRNDataset, roots: tuple[Path, Path]
 ) -> None:

@@ -115,6 +115,10 @@ class ShardDataset(PosedReader):
         """Numbers of scenes of the shards."""
         return self._runs
 
+    def caption(self, index: int) -> str:
+        """That of the data set that was packed."""
+        return self._places[index][1].caption
+
     def num_views(self, index: int) -> int:
         """How many views the scene has."""
         return self._places[index][1].views

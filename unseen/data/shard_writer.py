@@ -101,9 +101,8 @@ def write_shards(
                         skipped.append((scene.scene, scene.reason))
                     else:
                         split = (splits or {}).get(scene.id)
-                        scenes.append(
-                            ShardScene(scene.id, tar.offset, scene.views, split)
-                        )
+                        place_in = (scene.id, tar.offset, scene.views, split)
+                        scenes.append(ShardScene(*place_in, dataset.caption(done)))
                         _add(tar, scene)
                     done += 1
                     on_progress(done)

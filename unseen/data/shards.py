@@ -34,12 +34,15 @@ BLOCK = 512
 
 @dataclasses.dataclass(frozen=True)
 class ShardScene:
-    """One scene of a shard: the offset in bytes of its first header, and its views."""
+    """One scene of a shard: the offset in bytes of its first header, and its views.
+
+    `caption` says in words what it is, where the data told."""
 
     id: str
     offset: int
     views: int
     split: Split | None = None
+    caption: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ from unseen.diffusion.times import times_leading
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views
 from unseen.methods.method import JointViewMethod, Losses, SampleOptions, evaluating
-from unseen.methods.photometric import weighted_losses
+from unseen.methods.photometric import draw_latents, weighted_losses
 from unseen.networks.clip import ClipTextConfig
 from unseen.networks.latent import (
     Autoencoder,
@@ -34,8 +34,6 @@ from unseen.networks.latent import (
     LatentUNetConfig,
 )
 from unseen.networks.text import WordConfig, build_text_encoder
-from unseen.training.config import TrainConfig
-from unseen.training.preset import MINUTES, Preset
 
 
 def _unet_of_stable_diffusion_2() -> LatentUNetConfig:
@@ -144,7 +142,10 @@ class MVDream(JointViewMethod):
                 example.captions or ("",) * batch, kept.tolist(), strict=True
             )
         ]
-        x_0, terms = self._latents(views, generator)
+        weight = self.config.kl_weight if self.config.from_scratch else None
+        images = views.images.flatten(0, 1)
+        latents, terms = draw_latents(self.autoencoder, images, generator, weight)
+        x_0 = latents.unflatten(0, views.shape)
         steps = torch.randint(self.schedule.num_steps, (batch,), generator=generator)
         t = self.schedule.t_of_step(steps).to(device)
         noise = torch.randn(x_0.shape, generator=generator).to(device)
@@ -152,33 +153,10 @@ class MVDream(JointViewMethod):
         cameras = None if single else views.cameras
         eps = self.predict_noise(x_t, t, self.encode_text(texts), cameras)
         error = (eps - noise).square().mean(dim=(1, 2, 3, 4))
-        return weighted_losses([("noise", 1.0, error), *terms])
-
-    def _latents(
-        self, views: Views, generator: torch.Generator
-    ) -> tuple[
-        Float[Tensor, "batch view channel latent_height latent_width"],
-        list[tuple[str, float, Float[Tensor, "batch"]]],
-    ]:
-        """Scaled latents to diffuse, without gradients; and the autoencoder's losses,
-        where it is trained."""
-        images = 2 * views.images.flatten(0, 1) - 1
-        scale = self.autoencoder.config.scale
-        with torch.set_grad_enabled(self.config.from_scratch):
-            mean, std = self.autoencoder.encode(images)
-            noise = torch.randn(mean.shape, generator=generator).to(mean)
-            latents = mean + std * noise
-        x_0 = scale * latents.detach().unflatten(0, views.shape)
-        if not self.config.from_scratch:
-            return x_0, []
-        error, divergence = (
-            x.unflatten(0, views.shape).mean(dim=1)
-            for x in self.autoencoder.errors(images, mean, std, latents)
-        )
-        return x_0, [
-            ("reconstruction", 1.0, error),
-            ("divergence", self.config.kl_weight, divergence),
+        own = [
+            (name, w, x.unflatten(0, views.shape).mean(dim=1)) for name, w, x in terms
         ]
+        return weighted_losses([("noise", 1.0, error), *own])
 
     # ---- What the network sees ------------------------------------------------------
 
@@ -320,48 +298,3 @@ def camera_vectors(cameras: Cameras) -> Float[Tensor, "*batch 16"]:
 def _plain(views: Views) -> Views:
     """Images and cameras only."""
     return Views(views.images, views.cameras)
-
-
-# 32 cards with 32 times 4 views each; the learning rate is that of Stable Diffusion's
-# fine-tuning, which the paper does not print, like betas and clipping.
-_PAPER_TRAINING = TrainConfig(
-    steps=50_000,
-    batch_size=1024,
-    learning_rate=1e-4,
-    warmup_steps=1000,
-    betas=(0.9, 0.999),
-    clip_norm=0.0,
-)
-
-# No metric stands beside a preset whose training has not been run to its end here.
-MVDREAM_PRESETS: dict[str, Preset] = {
-    "mvdream": Preset(
-        MVDreamConfig(),
-        _PAPER_TRAINING,
-        num_context=1,
-        num_target=3,
-        description="MVDream as published, 4 views of 256x256; start with --init.",
-    ),
-    "mvdream-small": Preset(
-        MVDreamConfig(
-            LatentUNetConfig(
-                channels=(48, 96),
-                attention=(True, True),
-                blocks=1,
-                context=64,
-                heads=(2, 4),
-                groups=8,
-            ),
-            AutoencoderConfig((16, 32, 32), 1, groups=8, scale=1.0),
-            WordConfig(),
-            image_size=64,
-            suffix="",
-            from_scratch=True,
-            sampling=MVDreamSampling(num_steps=25, guidance=2.0),
-        ),
-        dataclasses.replace(MINUTES, steps=10_000, batch_size=4, ema_decay=0.999),
-        num_context=1,
-        num_target=3,
-        description="A thin MVDream at 64x64 of what categories are called.",
-    ),
-}

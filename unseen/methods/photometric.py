@@ -15,6 +15,7 @@ from unseen.geometry.ray_choice import ChosenRays
 from unseen.geometry.rays import random_pixels
 from unseen.geometry.views import Views
 from unseen.methods.method import Losses
+from unseen.networks.latent import Autoencoder
 from unseen.rendering.volume import distortion_loss
 from unseen.scenes.scene import PixelRendering, Scene
 
@@ -134,6 +135,37 @@ def weighted_losses(
         [weight * terms[name] for name, weight, _ in weighted if weight]
     ).sum()
     return Losses(total, {name: term.detach() for name, term in terms.items()})
+
+
+def draw_latents(
+    autoencoder: Autoencoder,
+    images: Float[Tensor, "image 3 height width"],
+    generator: torch.Generator,
+    divergence_weight: float | None,
+) -> tuple[
+    Float[Tensor, "image channel latent_height latent_width"],
+    list[tuple[str, float, Float[Tensor, "image"]]],
+]:
+    """Scaled latents of images in [0, 1], to diffuse, and what the autoencoder learns.
+
+    Latents are drawn from the encoder's distribution and carry no gradients: diffusion
+    does not move what it is trained on. An autoencoder that is trained with the rest
+    (a weight is given) learns from the squared error of its images, in [-1, 1], and
+    from the divergence of its latents from a standard normal, per number.
+    """
+    images, scale = 2 * images - 1, autoencoder.config.scale
+    with torch.set_grad_enabled(divergence_weight is not None):
+        mean, std = autoencoder.encode(images)
+        noise = torch.randn(mean.shape, generator=generator).to(mean)
+        latents = mean + std * noise
+    if divergence_weight is None:
+        return scale * latents, []
+    error = (autoencoder.decode(latents) - images).square().mean(dim=(1, 2, 3))
+    divergence = 0.5 * (mean.square() + std.square() - 1) - std.log()
+    return scale * latents.detach(), [
+        ("reconstruction", 1.0, error),
+        ("divergence", divergence_weight, divergence.mean(dim=(1, 2, 3))),
+    ]
 
 
 def color_error(

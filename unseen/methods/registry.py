@@ -19,7 +19,7 @@ from unseen.methods.genvs import GENVS_PRESETS, GeNVS, GeNVSConfig
 from unseen.methods.holodiffusion import HoloDiffusion, HoloDiffusionConfig
 from unseen.methods.lfn import LFN, LFNConfig
 from unseen.methods.method import Method
-from unseen.methods.mvdream import MVDREAM_PRESETS, MVDream, MVDreamConfig
+from unseen.methods.mvdream import MVDream, MVDreamConfig
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
 from unseen.methods.presets_feed_forward import FEED_FORWARD_PRESETS
@@ -34,10 +34,11 @@ from unseen.methods.sparsefusion import (
     SparseFusion,
     SparseFusionConfig,
 )
+from unseen.methods.presets_latent import LATENT_PRESETS
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.methods.threedim import THREEDIM_PRESETS, ThreeDiM, ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
-from unseen.methods.zero123 import ZERO123_PRESETS, Zero123, Zero123Config
+from unseen.methods.zero123 import Zero123, Zero123Config
 from unseen.networks.unet2d import UNet2dConfig
 from unseen.training.config import TrainConfig
 from unseen.training.preset import Preset
@@ -202,6 +203,7 @@ PRESETS: dict[str, Preset] = {
     **VOXEL_PRESETS,
     **SPARSEFUSION_PRESETS,
     **MVDREAM_PRESETS,
+    **LATENT_PRESETS,
 }
 
 

@@ -26,7 +26,7 @@ from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views, pick_views
 from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
-from unseen.methods.photometric import weighted_losses
+from unseen.methods.photometric import draw_latents, weighted_losses
 from unseen.networks.clip import ClipImageConfig, ClipImageEncoder
 from unseen.networks.conv_encoder import ConvEncoder, ConvEncoderConfig
 from unseen.networks.latent import (
@@ -35,8 +35,6 @@ from unseen.networks.latent import (
     LatentUNet,
     LatentUNetConfig,
 )
-from unseen.training.config import TrainConfig
-from unseen.training.preset import MINUTES, Preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +138,8 @@ class Zero123(ViewMethod):
         with_token = place >= 2 * drop
         with_latent = (place < drop) | (place >= 3 * drop)
 
-        x_0, terms = self._target_latents(target, generator)
+        weight = self.config.kl_weight if self.config.from_scratch else None
+        x_0, terms = draw_latents(self.autoencoder, target.images, generator, weight)
         steps = torch.randint(self.schedule.num_steps, (len(x_0),), generator=generator)
         t = self.schedule.t_of_step(steps).to(device)
         noise = torch.randn(x_0.shape, generator=generator).to(device)
@@ -153,34 +152,11 @@ class Zero123(ViewMethod):
         error = (eps - noise).square().mean(dim=(1, 2, 3))
         return weighted_losses([("noise", 1.0, error), *terms])
 
-    def _target_latents(
-        self, target: Views, generator: torch.Generator
-    ) -> tuple[
-        Float[Tensor, "batch channel latent_height latent_width"],
-        list[tuple[str, float, Float[Tensor, "batch"]]],
-    ]:
-        """Scaled latents to diffuse, without gradients; and the autoencoder's losses,
-        where it is trained."""
-        images, scale = 2 * target.images - 1, self.autoencoder.config.scale
-        with torch.set_grad_enabled(self.config.from_scratch):
-            mean, std = self.autoencoder.encode(images)
-            noise = torch.randn(mean.shape, generator=generator).to(mean)
-            latents = mean + std * noise
-        if not self.config.from_scratch:
-            return scale * latents, []
-        error, divergence = self.autoencoder.errors(images, mean, std, latents)
-        terms = [
-            ("reconstruction", 1.0, error),
-            ("divergence", self.config.kl_weight, divergence),
-        ]
-        return scale * latents.detach(), terms
-
     # ---- What the network sees ------------------------------------------------------
 
     def _embed(self, given: Views) -> Float[Tensor, "batch embedding"]:
-        with torch.set_grad_enabled(
-            torch.is_grad_enabled() and self.config.from_scratch
-        ):
+        trained = torch.is_grad_enabled() and self.config.from_scratch
+        with torch.set_grad_enabled(trained):
             return self.image_encoder(2 * given.images - 1)
 
     def make_token(
@@ -322,47 +298,3 @@ def _spherical(cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
 def _flat(views: Views) -> Views:
     """(batch view) to one axis."""
     return Views(views.images.flatten(0, 1), views.cameras.reshape(-1))
-
-
-# 192 images on each of 8 cards; AdamW with a warm-up of 100 steps. The authors' average
-# has a decay of 0.9999; their projection learns ten times as fast as the rest.
-_PAPER_TRAINING = TrainConfig(
-    steps=105_000,
-    batch_size=1536,
-    learning_rate=1e-4,
-    warmup_steps=100,
-    weight_decay=0.01,
-    betas=(0.9, 0.999),
-    clip_norm=0.0,
-)
-
-# No metric stands beside a preset whose training has not been run to its end here.
-ZERO123_PRESETS: dict[str, Preset] = {
-    "zero123": Preset(
-        Zero123Config(),
-        _PAPER_TRAINING,
-        num_target=1,
-        description="Zero-1-to-3 as published, 256x256 (1.25 B); start with --init.",
-    ),
-    "zero123-small": Preset(
-        Zero123Config(
-            LatentUNetConfig(
-                in_channels=8,
-                channels=(48, 96),
-                attention=(True, True),
-                blocks=1,
-                context=64,
-                heads=(2, 4),
-                groups=8,
-            ),
-            AutoencoderConfig((16, 32, 32), 1, groups=8, scale=1.0),
-            ConvEncoderConfig(),
-            image_size=64,
-            from_scratch=True,
-            sampling=Zero123Sampling(num_steps=25, guidance=2.0),
-        ),
-        dataclasses.replace(MINUTES, steps=10_000, ema_decay=0.999),
-        num_target=1,
-        description="A thin Zero-1-to-3 at 64x64 with an autoencoder of its own.",
-    ),
-}

@@ -81,19 +81,6 @@ class Autoencoder(nn.Module):
         latents = self.model.encode(images).latent_dist
         return latents.mean, latents.std
 
-    def errors(
-        self,
-        images: Float[Tensor, "batch 3 height width"],
-        mean: Float[Tensor, "batch channel latent_height latent_width"],
-        std: Float[Tensor, "batch channel latent_height latent_width"],
-        latents: Float[Tensor, "batch channel latent_height latent_width"],
-    ) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
-        """What training makes small: the mean squared error of the decoded latents,
-        and the divergence of their distribution from a standard normal, per number."""
-        error = self.decode(latents) - images
-        divergence = 0.5 * (mean.square() + std.square() - 1) - std.log()
-        return error.square().mean(dim=(1, 2, 3)), divergence.mean(dim=(1, 2, 3))
-
     def decode(
         self, latents: Float[Tensor, "batch channel latent_height latent_width"]
     ) -> Float[Tensor, "batch 3 height width"]:
