@@ -21,8 +21,8 @@ from torch import Tensor
 from unseen.data.dataset import PosedDataset
 from unseen.errors import UserError
 from unseen.evaluation.baselines import Report
+from unseen.evaluation.candidates import Candidate, render_views
 from unseen.evaluation.journal import Journal, Record
-from unseen.evaluation.novel_views import Candidate, render_views
 from unseen.evaluation.places import named_seed
 from unseen.evaluation.point_sets import (
     chamfer_distances,

@@ -23,6 +23,7 @@ from unseen.methods.mvdream import MVDream, MVDreamConfig
 from unseen.methods.pixelnerf import PixelNeRF, PixelNeRFConfig
 from unseen.methods.presets_auto_decoder import AUTO_DECODER_PRESETS
 from unseen.methods.presets_feed_forward import FEED_FORWARD_PRESETS
+from unseen.methods.presets_latent import LATENT_PRESETS
 from unseen.methods.presets_voxels import VOXEL_PRESETS
 from unseen.methods.renderdiffusion import (
     RENDERDIFFUSION_PRESETS,
@@ -34,7 +35,6 @@ from unseen.methods.sparsefusion import (
     SparseFusion,
     SparseFusionConfig,
 )
-from unseen.methods.presets_latent import LATENT_PRESETS
 from unseen.methods.srn import SRN, SRNConfig
 from unseen.methods.threedim import THREEDIM_PRESETS, ThreeDiM, ThreeDiMConfig
 from unseen.methods.visionnerf import VisionNeRF, VisionNeRFConfig
