@@ -29,21 +29,13 @@ def write_views(
     command goes on after them.
     """
     from unseen.cli.progress import Bar
-    from unseen.data.cameras import turn_around
-    from unseen.export.camera_paths import read_cameras
     from unseen.export.kept_views import KeptViews
     from unseen.export.view_result import write_view_results
-    from unseen.model import DEFAULT_VIEWS
 
     given = model.context(sample.image, sample.fov, sample.elevation)
-    if sample.path is None:
-        num_views = DEFAULT_VIEWS if sample.views is None else sample.views
-        cameras = turn_around(given.cameras[0], num_views)
-    else:
-        cameras = read_cameras(sample.path)
-    num_views = len(cameras)
+    cameras = _choose_cameras(sample, given.cameras[0])
     determining = {
-        "views": num_views,
+        "views": len(cameras),
         "cameras_sha256": _hash_cameras(cameras),
         "weights_sha256": _hash_weights(model),
     }
@@ -63,14 +55,13 @@ def write_views(
             progress=sampling.report,
             keep=kept,
         )
-        settings = {"num": len(samples), **determining}
-        title = f"{sample.image.name}: {len(samples)} x {num_views} views"
+        title = f"{sample.image.name}: {len(samples)} x {len(cameras)} views"
         written = write_view_results(
             out,
             given,
             samples,
             shown,
-            sample.origin(out, title, settings),
+            sample.origin(out, title, {"num": len(samples), **determining}),
             sample.overwrite,
             Bar(progress, "Writing results").report,
             turn=sample.path is None,
@@ -85,6 +76,17 @@ def write_views(
         raise
     kept.remove()
     return written
+
+
+def _choose_cameras(sample: Sample, given: Cameras) -> Cameras:
+    """Where views are sampled (view,), given the image's camera ()."""
+    from unseen.data.cameras import turn_around
+    from unseen.export.camera_paths import read_cameras
+    from unseen.model import DEFAULT_VIEWS
+
+    if sample.path is not None:
+        return read_cameras(sample.path)
+    return turn_around(given, DEFAULT_VIEWS if sample.views is None else sample.views)
 
 
 def _hash_weights(model: Model) -> str:
