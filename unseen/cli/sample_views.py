@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from unseen.cli.sample import Sample
     from unseen.geometry.cameras import Cameras
+    from unseen.geometry.views import Views
     from unseen.model import Model
 
 
@@ -29,17 +30,11 @@ def write_views(
     command goes on after them.
     """
     from unseen.cli.progress import Bar
-    from unseen.export.camera_paths import read_cameras
     from unseen.export.kept_views import KeptViews
     from unseen.export.view_result import write_view_results
 
     given = model.context(sample.image, sample.fov, sample.elevation)
-    if sample.path is None:
-        cameras = model.cameras_around(
-            given, sample.views, sample.fov, sample.elevation, sample.azimuth or 0.0
-        )
-    else:
-        cameras = read_cameras(sample.path)
+    cameras = _choose_cameras(sample, model, given)
     determining = {
         "views": len(cameras),
         "cameras_sha256": _hash_cameras(cameras),
@@ -84,6 +79,17 @@ def write_views(
         raise
     kept.remove()
     return written
+
+
+def _choose_cameras(sample: Sample, model: Model, given: Views) -> Cameras:
+    """Where views are sampled (view,), given the image's view (1,) or none (0,)."""
+    from unseen.export.camera_paths import read_cameras
+
+    if sample.path is not None:
+        return read_cameras(sample.path)
+    return model.cameras_around(
+        given, sample.views, sample.fov, sample.elevation, sample.azimuth or 0.0
+    )
 
 
 def _hash_weights(model: Model) -> str:
