@@ -71,7 +71,7 @@ class EvalPrior:
     def run(self) -> None:
         """Measure, print the table, and write the folder where that was asked for."""
         from unseen.cli.eval_setup import choose_device, load_entries
-        from unseen.evaluation.prior import PriorSettings
+        from unseen.evaluation.prior_objects import PriorSettings
         from unseen.files import check_place
 
         settings = PriorSettings(self.samples, self.views, self.points, self.seed)
@@ -113,7 +113,8 @@ class EvalPrior:
         from unseen.cli.eval import largest_side
         from unseen.cli.eval_setup import load_metrics
         from unseen.data.formats import has_split, open_dataset
-        from unseen.evaluation.prior import PriorPlan, study_objects
+        from unseen.evaluation.prior import PriorPlan
+        from unseen.evaluation.prior_objects import study_objects
 
         sides = {entry.candidate.image_size for entry in entries}
         if len(sides) > 1:
