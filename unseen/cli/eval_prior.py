@@ -256,13 +256,13 @@ class EvalPrior:
         _write_table(folder / TABLE, [table, nearest], notes)
         written = [folder / RESULTS, folder / TABLE]
         shown = [r for r in journal.records.values() if r.numbers.get("pictures")]
-        pairs = [
-            (
-                f"{r.method}, {r.scene} | {r.numbers['nearest']['object']}",
-                *(folder / picture for picture in r.numbers["pictures"]),
+        pairs = []
+        for record in shown:
+            sample, nearest = (folder / path for path in record.numbers["pictures"])
+            name = f"{record.method}, {record.scene}"
+            pairs.append(
+                ((name, sample), (record.numbers["nearest"]["object"], nearest))
             )
-            for r in shown
-        ]
         if pairs:
             written.append(folder / "nearest.png")
             save_pairs(pairs, written[-1])
