@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import unseen
 from tests.analytic_scene import BallScene
 from tests.pictures import save_plate
 from tests.tiny_auto_decoder import SkyConfig, SkyDecoder
@@ -20,7 +21,7 @@ from unseen.checkpoints.model_folder import save_model
 from unseen.cli.main import main
 from unseen.methods import registry
 from unseen.methods.method import SceneMethod
-from unseen.scenes.io import SCENE_CLASSES, scene_provenance
+from unseen.scenes.io import SCENE_CLASSES, load_scene, scene_provenance
 from unseen.viewer.opening import open_results
 
 
@@ -99,13 +100,13 @@ def test_results_of_no_image(work: Path, monkeypatch, capsys) -> None:
         (out / f"scene_0{i}" / "scene.safetensors").read_bytes() for i in range(2)
     )
     assert first != second
-    # The noted command makes the same again.
+    # The noted command is the one that made it, and Python samples the same.
     words = shlex.split(settings["command"])
     assert words[:4] == ["unseen", "sample", "--model", "balls/model"]
-    again = [*words[2:-1], "again", "--num", "1"]
-    monkeypatch.setattr(sys, "argv", ["unseen", "sample", *again])
-    main()
-    assert (work / "again/scene_00/scene.safetensors").read_bytes() == first
+    assert words[-2:] == ["--out", "unseen-balls"] and "--seed 0" in settings["command"]
+    scene = unseen.load("balls/model").sample_scenes(None, num=1, seed=0)[0]
+    kept = load_scene(out / "scene_00" / "scene.safetensors").tensors()
+    assert torch.equal(scene.tensors()["radius"], kept["radius"])
     provenance = scene_provenance(out / "scene_01" / "scene.safetensors")
     assert provenance["sample"] == 1 and "image_sha256" not in provenance
     # The viewer shows the scenes, and no input view that never was.

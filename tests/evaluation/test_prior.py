@@ -17,14 +17,16 @@ from unseen.errors import UserError
 from unseen.evaluation.journal import Journal
 from unseen.evaluation.novel_views import Candidate
 from unseen.evaluation.prior import (
-    KnownObjects,
     PriorPlan,
-    PriorSettings,
     collect_prior,
     held_out_nearest,
     measure_prior,
-    study_objects,
     training_as_samples,
+)
+from unseen.evaluation.prior_objects import (
+    KnownObjects,
+    PriorSettings,
+    study_objects,
 )
 from unseen.evaluation.prior_tables import nearest_table, prior_notes, prior_table
 from unseen.evaluation.scores import standard_metrics

@@ -10,7 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from tests.pictures import bad_pictures, save_plate
-from tests.viewer.balls import ball_model, ball_samples, given_view, wait_until
+from tests.viewer.balls import (
+    BallMethod,
+    ball_model,
+    ball_samples,
+    given_view,
+    wait_until,
+)
 from tests.viewer.client import Client
 from unseen.methods.method import SampleOptions
 from unseen.viewer.modes import Mode
@@ -173,3 +179,23 @@ def test_an_option_that_the_model_lacks_is_not_offered(desk: Desk) -> None:
     controls = desk.come()[0].gui.controls
     assert controls["Steps"].visible and not controls["Guidance"].visible
     assert SampleOptions(num_steps=controls["Steps"].value or None).num_steps is None
+
+
+def test_a_model_of_objects_needs_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BallMethod, "min_context", 0)
+    monkeypatch.setattr(BallMethod, "max_context", 0)
+    desk = Desk(lambda step: None)
+    client, view, _ = desk.come()
+    controls = client.gui.controls
+    assert not controls["Choose a picture"].visible
+    assert not controls["Sample"].disabled
+    controls["Scenes"].value, controls["Seed"].value = 2, 3
+    controls["Sample"].use()
+    wait_until(lambda: len(view.samples) == 2 and not controls["Stop"].visible)
+    assert [s.name for s in view.samples] == [
+        f"no picture, seed 3, {i}" for i in (0, 1)
+    ]
+    assert view.samples[0].given is None
+    assert "image_sha256" not in view.samples[0].provenance
+    assert not controls["Sample"].disabled
+    desk.studio.close()

@@ -71,7 +71,7 @@ class EvalPrior:
     def run(self) -> None:
         """Measure, print the table, and write the folder where that was asked for."""
         from unseen.cli.eval_setup import choose_device, load_entries
-        from unseen.evaluation.prior import PriorSettings
+        from unseen.evaluation.prior_objects import PriorSettings
         from unseen.files import check_place
 
         settings = PriorSettings(self.samples, self.views, self.points, self.seed)
@@ -113,7 +113,8 @@ class EvalPrior:
         from unseen.cli.eval import largest_side
         from unseen.cli.eval_setup import load_metrics
         from unseen.data.formats import has_split, open_dataset
-        from unseen.evaluation.prior import PriorPlan, study_objects
+        from unseen.evaluation.prior import PriorPlan
+        from unseen.evaluation.prior_objects import study_objects
 
         sides = {entry.candidate.image_size for entry in entries}
         if len(sides) > 1:
@@ -255,13 +256,13 @@ class EvalPrior:
         _write_table(folder / TABLE, [table, nearest], notes)
         written = [folder / RESULTS, folder / TABLE]
         shown = [r for r in journal.records.values() if r.numbers.get("pictures")]
-        pairs = [
-            (
-                f"{r.method}, {r.scene} | {r.numbers['nearest']['object']}",
-                *(folder / picture for picture in r.numbers["pictures"]),
+        pairs = []
+        for record in shown:
+            sample, nearest = (folder / path for path in record.numbers["pictures"])
+            name = f"{record.method}, {record.scene}"
+            pairs.append(
+                ((name, sample), (record.numbers["nearest"]["object"], nearest))
             )
-            for r in shown
-        ]
         if pairs:
             written.append(folder / "nearest.png")
             save_pairs(pairs, written[-1])

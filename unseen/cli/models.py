@@ -42,6 +42,7 @@ def _methods() -> list[dict[str, Any]]:
             "summary": _summary(method),
             "samples": "scenes" if issubclass(method, SceneMethod) else "views",
             "stochastic": method.stochastic,
+            "min_context": method.min_context,
             "max_context": method.max_context,
             "importers": [k for k, entry in IMPORTERS.items() if entry.method == name],
         }
@@ -56,6 +57,18 @@ def _summary(method: type) -> str:
     module = inspect.getmodule(method)
     text = (module.__doc__ if module is not None else None) or method.__doc__ or ""
     return text.strip().split("\n")[0].rstrip(".")
+
+
+def _samples(method: dict[str, Any]) -> str:
+    """How many samples there are, of what, and from how many views."""
+    count = "several" if method["stochastic"] else "one"
+    kind = "" if method["samples"] == "scenes" else ", of views"
+    least, most = method["min_context"], method["max_context"]
+    if least > 0:
+        views = None if most is None else f"{most} view"
+    else:
+        views = "no view" if most == 0 else f"no view, or {most or 'any'}"
+    return count + kind + (f" ({views})" if views else "")
 
 
 def _presets() -> list[dict[str, Any]]:
@@ -88,9 +101,7 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
         [
             [
                 m["name"],
-                ("several" if m["stochastic"] else "one")
-                + ("" if m["samples"] == "scenes" else ", of views")
-                + ("" if m["max_context"] is None else f" ({m['max_context']} view)"),
+                _samples(m),
                 ", ".join(f"import {name}" for name in m["importers"]) or "-",
                 m["summary"],
             ]

@@ -1,3 +1,4 @@
+# length: one paper in one file, with its settings, training and sampling.
 """RenderDiffusion (Anciukevicius et al., CVPR 2023, arXiv 2211.09869).
 
 An image diffusion model that learns objects from single posed views: its denoiser turns

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
-import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unseen.data.image_input import load_object_image
 from unseen.errors import UserError
 from unseen.export.colormap import to_bytes
-from unseen.geometry.views import Views
 from unseen.model import DEFAULT_NUM, Model, StepReport
-from unseen.scenes.scene import Scene
 from unseen.viewer.jobs import Job, Stopped
-from unseen.viewer.sample import Sample
+from unseen.viewer.orders import Order, Upload, file_of, order_samples
 from unseen.viewer.studio import Studio
 from unseen.viewer.view_panel import ViewPanel
 
@@ -31,33 +25,6 @@ PREVIEW = 192
 """Pixels: the input as the panel shows it."""
 MOST = 16
 """Scenes that can be asked for at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Upload:
-    """A picture that somebody gave, and the name that they know it by."""
-
-    name: str
-    content: bytes
-
-
-@dataclasses.dataclass(frozen=True)
-class Order:
-    """What is to be sampled; None leaves a number to the model."""
-
-    upload: Upload
-    num: int
-    seed: int
-    steps: int | None
-    guidance: float | None
-    fov: float
-    elevation: float
-
-    def provenance(self) -> dict[str, Any]:
-        """What determines the scenes, as `unseen sample` writes it."""
-        digest = hashlib.sha256(self.upload.content).hexdigest()
-        names = ("seed", "steps", "guidance", "fov", "elevation")
-        return {"image_sha256": digest, **{n: getattr(self, n) for n in names}}
 
 
 class SamplingPanel:
@@ -72,14 +39,17 @@ class SamplingPanel:
         # The other part comes below, and its samples are this part's.
         self.view: ViewPanel | None = None
         gui = client.gui
-        options = model.method.sample_options  # type: ignore[union-attr]
+        method = model.method
+        options = method.sample_options
+        takes_picture = method.max_context != 0
+        self._needs_picture = method.min_context > 0
         with gui.add_folder("Sample scenes from a picture"):
             self._choose = gui.add_upload_button(
-                "Choose a picture", mime_type="image/*"
+                "Choose a picture", mime_type="image/*", visible=takes_picture
             )
             self._example = gui.add_button(
                 "Use the example",
-                visible=studio.exhibition.example is not None,
+                visible=takes_picture and studio.exhibition.example is not None,
             )
             self._image = gui.add_image(
                 np.full((8, 8, 3), 255, np.uint8), format="png", visible=False
@@ -128,10 +98,14 @@ class SamplingPanel:
                 step=1.0,
                 hint="By how much the camera looked down on the object.",
             )
-            self._start = gui.add_button("Sample", disabled=True)
+            self._start = gui.add_button("Sample", disabled=self._needs_picture)
             self._stop = gui.add_button("Stop", color="red", visible=False)
             self._progress = gui.add_progress_bar(0, visible=False)
-            self._status = gui.add_markdown("Choose a picture of one object.")
+            self._status = gui.add_markdown(
+                "Choose a picture of one object."
+                if self._needs_picture
+                else "This model samples objects without a picture, too."
+            )
         self._choose.on_upload(lambda _: self._take_upload())
         self._example.on_click(lambda _: self._take_example())
         self._start.on_click(lambda _: self._submit())
@@ -151,7 +125,7 @@ class SamplingPanel:
     def _take(self, upload: Upload) -> None:
         """Show a picture as the model will see it, or say why it cannot be used."""
         try:
-            with _file_of(upload) as path:
+            with file_of(upload) as path:
                 found = load_object_image(path, PREVIEW)
         except UserError as error:
             self._complain(upload, error)
@@ -167,11 +141,13 @@ class SamplingPanel:
         )
         self._say(f"{upload.name}: this is what the model sees.{note}")
 
-    def _complain(self, upload: Upload, error: UserError) -> None:
+    def _complain(self, upload: Upload | None, error: UserError) -> None:
         text = str(error)
+        what = "This picture cannot be used" if upload else "This cannot be sampled"
         if self.view is not None:
-            self.view.complain("This picture cannot be used", text)
-        self._say(f"**{upload.name} cannot be used:** {text}")
+            self.view.complain(what, text)
+        name = f"{upload.name} cannot be used" if upload else what
+        self._say(f"**{name}:** {text}")
 
     def _say(self, text: str) -> None:
         self._status.content = text
@@ -180,7 +156,7 @@ class SamplingPanel:
 
     def _submit(self) -> None:
         """Queue a job with the settings of this moment."""
-        if self._upload is None or self._job is not None:
+        if not self._ready or self._job is not None:
             return
         order = Order(
             self._upload,
@@ -205,8 +181,13 @@ class SamplingPanel:
             self._job.stop()
             self._say("Stopping after this step.")
 
+    @property
+    def _ready(self) -> bool:
+        """Whether all is there that sampling needs."""
+        return self._upload is not None or not self._needs_picture
+
     def _set_running(self, running: bool) -> None:
-        self._start.disabled = running or self._upload is None
+        self._start.disabled = running or not self._ready
         self._stop.visible = self._progress.visible = running
         self._progress.value = 0
 
@@ -236,15 +217,19 @@ class SamplingPanel:
         view = self.view
         assert view is not None
         kept = view.kept
-        with _file_of(order.upload) as path:
-            given = self._model.context(path, order.fov, order.elevation).to("cpu")
+        with contextlib.ExitStack() as opened:
+            path, given = None, None
+            if order.upload is not None:
+                path = opened.enter_context(file_of(order.upload))
+                given = self._model.context(path, order.fov, order.elevation).to("cpu")
 
             def report(step: StepReport) -> None:
                 job.check()
                 self._progress.value = 100 * step.done / step.total
                 self._say(f"Step {step.done} of {step.total}.")
                 view.show_samples(
-                    kept + _samples(order, step.scenes, given, kept), unfinished=True
+                    kept + order_samples(order, step.scenes, given, kept),
+                    unfinished=True,
                 )
 
             scenes = self._model.sample_scenes(
@@ -257,40 +242,5 @@ class SamplingPanel:
                 order.elevation,
                 on_step=report,
             )
-        view.show_samples(kept + _samples(order, scenes, given, kept))
+        view.show_samples(kept + order_samples(order, scenes, given, kept))
         return len(scenes)
-
-
-@contextlib.contextmanager
-def _file_of(upload: Upload) -> Iterator[Path]:
-    """The upload as a file; errors call it by its own name."""
-    with tempfile.TemporaryDirectory() as folder:
-        # The name is a stranger's, so it is not the file's.
-        path = Path(folder) / "picture"
-        path.write_bytes(upload.content)
-        try:
-            yield path
-        except UserError as error:
-            raise UserError(str(error).replace(str(path), upload.name)) from error
-
-
-def _samples(
-    order: Order, scenes: Sequence[Scene], given: Views, others: Sequence[Sample]
-) -> list[Sample]:
-    """Samples of an order, with names that none of the others has."""
-    title = f"{Path(order.upload.name).stem[:24]}, seed {order.seed}"
-    taken = {sample.name for sample in others}
-    number = 1
-    while any(f"{_titled(title, number)}, {i}" in taken for i in range(len(scenes))):
-        number += 1
-    provenance = order.provenance()
-    return [
-        Sample(
-            f"{_titled(title, number)}, {i}", scene, given, {**provenance, "sample": i}
-        )
-        for i, scene in enumerate(scenes)
-    ]
-
-
-def _titled(title: str, number: int) -> str:
-    return title if number == 1 else f"{title} ({number})"

@@ -1,0 +1,85 @@
+"""What one client wants sampled, and the samples that come of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from unseen.errors import UserError
+from unseen.geometry.views import Views
+from unseen.scenes.scene import Scene
+from unseen.viewer.sample import Sample
+
+
+@dataclasses.dataclass(frozen=True)
+class Upload:
+    """A picture that somebody gave, and the name that they know it by."""
+
+    name: str
+    content: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be sampled; None leaves a number to the model."""
+
+    upload: Upload | None
+    num: int
+    seed: int
+    steps: int | None
+    guidance: float | None
+    fov: float
+    elevation: float
+
+    def provenance(self) -> dict[str, Any]:
+        """What determines the scenes, as `unseen sample` writes it."""
+        given = {}
+        if self.upload is not None:
+            digest = hashlib.sha256(self.upload.content).hexdigest()
+            given = {"image_sha256": digest}
+        names = ("seed", "steps", "guidance", "fov", "elevation")
+        return {**given, **{n: getattr(self, n) for n in names}}
+
+
+@contextlib.contextmanager
+def file_of(upload: Upload) -> Iterator[Path]:
+    """The upload as a file; errors call it by its own name."""
+    with tempfile.TemporaryDirectory() as folder:
+        # The name is a stranger's, so it is not the file's.
+        path = Path(folder) / "picture"
+        path.write_bytes(upload.content)
+        try:
+            yield path
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), upload.name)) from error
+
+
+def order_samples(
+    order: Order,
+    scenes: Sequence[Scene],
+    given: Views | None,
+    others: Sequence[Sample],
+) -> list[Sample]:
+    """Samples of an order, with names that none of the others has."""
+    stem = "no picture" if order.upload is None else Path(order.upload.name).stem[:24]
+    title = f"{stem}, seed {order.seed}"
+    taken = {sample.name for sample in others}
+    number = 1
+    while any(f"{_titled(title, number)}, {i}" in taken for i in range(len(scenes))):
+        number += 1
+    provenance = order.provenance()
+    return [
+        Sample(
+            f"{_titled(title, number)}, {i}", scene, given, {**provenance, "sample": i}
+        )
+        for i, scene in enumerate(scenes)
+    ]
+
+
+def _titled(title: str, number: int) -> str:
+    return title if number == 1 else f"{title} ({number})"
