@@ -169,6 +169,7 @@ def _settings(
         inner = (image_size - 1) / image_size
         near, far = rendering.depths
         x, y, z = (0.5 * side * inner for side in rendering.box)
+        shade = rendering.background
         return RenderDiffusionConfig(
             network=network,
             decoder=TriplaneDecoderConfig(
@@ -176,7 +177,7 @@ def _settings(
             ),
             rays=TriplaneSampling(*rendering.samples, quadrature="endpoint"),
             extent=(x, y, z),
-            background=(rendering.background,) * 3,
+            background=(shade, shade, shade),
             image_size=image_size,
             self_condition=inputs == 6,
             pixels=image_size**2,

@@ -31,6 +31,7 @@ from unseen.evaluation.point_sets import (
 from unseen.evaluation.prior_objects import KnownObjects, PriorSettings
 from unseen.evaluation.scores import AnyMetric, SetMetric
 from unseen.geometry.views import Views
+from unseen.methods.method import SceneMethod
 from unseen.scenes.scene import Scene
 
 SurfacePoints = Callable[[Scene, int, torch.Generator], Float[Tensor, "point 3"]]
@@ -99,6 +100,7 @@ def _measure_sample(
     )
     seed = named_seed(plan.settings.seed, name)
     started = time.perf_counter()
+    assert isinstance(method, SceneMethod)
     scene = method.sample_scene(nothing, [seed], cameras[None], candidate.options)[0]
     seconds = time.perf_counter() - started
     images = render_views(scene, cameras, (side, side)).cpu().clamp(0, 1)
