@@ -43,6 +43,7 @@ HOLO = HoloDiffusionConfig(
 )
 DIFFRF = DiffRFConfig(
     dataclasses.replace(NETWORK, zero_start=True),
+    "noise",
     SPACE,
     SIZE,
     GridFitConfig(num_steps=40, rays=96, learning_rate=0.1),
