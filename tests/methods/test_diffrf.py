@@ -44,7 +44,7 @@ def knowing(grid: torch.Tensor, config: DiffRFConfig = DIFFRF) -> DiffRF:
 
 def test_it_learns_from_fitted_grids(tmp_path: Path) -> None:
     method, batch = diffrf(), example()
-    with pytest.raises(UserError, match="call `prepare` first"):
+    with pytest.raises(UserError, match="let `prepare` make them"):
         method.loss(batch, torch.Generator())
     reports: list[tuple[int, int]] = []
     method.prepare(SCENES, tmp_path, lambda *report: reports.append(report))

@@ -154,8 +154,7 @@ class DiffRF(SceneMethod):
         """
         if self.grids is None:
             raise UserError(
-                "DiffRF learns from fitted grids: call `prepare` first, as `unseen "
-                "train` does."
+                "DiffRF learns from fitted grids: let `prepare` make them first."
             )
         c = self.config
         x_0 = self.grids.read(example.objects).to(self.background.device)
