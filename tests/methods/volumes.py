@@ -46,7 +46,7 @@ DIFFRF = DiffRFConfig(
     "noise",
     SPACE,
     SIZE,
-    GridFitConfig(num_steps=40, rays=96, learning_rate=0.1),
+    GridFitConfig(num_steps=25, rays=96, learning_rate=0.1),
     rays=64,
     num_steps=4,
     guiding_rays=64,
