@@ -34,6 +34,7 @@ for seed in range(OBJECTS):
 
 config = DiffRFConfig(
     UNet3dConfig(32, (1, 2), 1, (False, True), num_groups=8, patch=2, zero_start=True),
+    "grid",
     GridSpace(resolution=16, num_samples=32),
     image_size=SIZE,
     fit=GridFitConfig(num_steps=50, rays=128),

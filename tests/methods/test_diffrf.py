@@ -44,7 +44,7 @@ def knowing(grid: torch.Tensor, config: DiffRFConfig = DIFFRF) -> DiffRF:
 
 def test_it_learns_from_fitted_grids(tmp_path: Path) -> None:
     method, batch = diffrf(), example()
-    with pytest.raises(UserError, match="call `prepare` first"):
+    with pytest.raises(UserError, match="let `prepare` make them"):
         method.loss(batch, torch.Generator())
     reports: list[tuple[int, int]] = []
     method.prepare(SCENES, tmp_path, lambda *report: reports.append(report))
@@ -101,6 +101,23 @@ def test_renderings_count_by_the_square_of_alpha_bar(tmp_path: Path) -> None:
     expected = (alpha_bar**2 * errors).mean()
     torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-7)
     assert errors[0] > 0.01 > errors[1]
+
+
+def test_the_grid_can_be_what_is_predicted(tmp_path: Path) -> None:
+    """A network that is zero takes every grid for zero, whatever the noise."""
+    method, batch = diffrf(dataclasses.replace(DIFFRF, prediction="grid")), example()
+    method.prepare(SCENES, tmp_path)
+    assert method.grids is not None
+    found = method.loss(batch, torch.Generator().manual_seed(7)).terms
+    assert set(found) == {"grid", "rendering"}
+    steps = torch.randint(1000, (2,), generator=torch.Generator().manual_seed(7))
+    alpha_bar = method.schedule.discrete_alphas_cumprod()[steps]
+    weight = (alpha_bar / (1 - alpha_bar)).clamp(max=5)
+    truth = method.grids.read(torch.tensor([0, 1])).square().mean(dim=(1, 2, 3, 4))
+    expected = (weight * truth).mean().float()
+    torch.testing.assert_close(found["grid"], expected, rtol=1e-3, atol=0)
+    sampled = DIFFRF.grid.grids(method.eval().sample_scene(no_views(1), [1]))
+    assert sampled.abs().max() < 1e-4
 
 
 def test_too_few_objects_are_refused(tmp_path: Path) -> None:

@@ -43,9 +43,10 @@ HOLO = HoloDiffusionConfig(
 )
 DIFFRF = DiffRFConfig(
     dataclasses.replace(NETWORK, zero_start=True),
+    "noise",
     SPACE,
     SIZE,
-    GridFitConfig(num_steps=40, rays=96, learning_rate=0.1),
+    GridFitConfig(num_steps=25, rays=96, learning_rate=0.1),
     rays=64,
     num_steps=4,
     guiding_rays=64,

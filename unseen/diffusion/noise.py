@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unseen.diffusion.schedule import SteppedSchedule
+
 # A tensor to standard normal numbers of its shape, dtype and device.
 Noise = Callable[[Tensor], Tensor]
 
@@ -26,6 +28,23 @@ def normal_like(
         x.shape, generator=generator, device=generator.device, dtype=dtype
     )
     return drawn.to(x)
+
+
+def random_levels(
+    x_0: Float[Tensor, "batch *rest"],
+    schedule: SteppedSchedule,
+    generator: torch.Generator,
+) -> tuple[
+    Float[Tensor, "batch *rest"], Float[Tensor, "batch"], Float[Tensor, "batch *rest"]
+]:
+    """x_t, t and eps of training: t is uniform over the schedule's steps.
+
+    The generator lives on the CPU; what is drawn goes where x_0 is.
+    """
+    step = torch.randint(schedule.num_steps, (len(x_0),), generator=generator)
+    t = schedule.t_of_step(step).to(x_0.device)
+    eps = torch.randn(x_0.shape, generator=generator).to(x_0)
+    return schedule.add_noise(x_0, eps, t), t, eps
 
 
 @final

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,7 +20,8 @@ from torch import Tensor
 from unseen.configuration import to_json
 from unseen.diffusion.from_noise import sample_from_noise
 from unseen.diffusion.guidance import Denoise, guided_noise, keep_known
-from unseen.diffusion.prediction import x0_from_eps
+from unseen.diffusion.noise import random_levels
+from unseen.diffusion.prediction import eps_from_x0, min_snr_weight, x0_from_eps
 from unseen.diffusion.schedules import LinearSchedule, unsqueeze_like
 from unseen.encoders.grid_fitting import (
     GridFitConfig,
@@ -63,7 +64,12 @@ class DiffRFConfig:
             zero_start=True,
         )
     )
-    """The denoiser, which predicts noise."""
+    """The denoiser."""
+
+    prediction: Literal["noise", "grid"] = "noise"
+    """What it predicts: the noise (the paper), with its squared error as the loss; or
+    the clean grid, whose error counts min(SNR, 5). A network with patches, or of few
+    channels, cannot hand the noise of every voxel through, and needs the latter."""
 
     grid: GridSpace = dataclasses.field(default_factory=GridSpace)
     """Size of the grids, and what their numbers mean."""
@@ -84,9 +90,8 @@ class DiffRFConfig:
     """Denoising steps of sampling."""
 
     image_deviation: float = 0.05
-    """How far a sample's pixels may be from those of given images, in colours of
-    [0, 1]: the standard deviation, when no noise is left, of the likelihood whose
-    gradient guides sampling."""
+    """Standard deviation, in colours of [0, 1] and when no noise is left, of the
+    likelihood of given images, whose gradient guides sampling."""
 
     guiding_rays: int = 1024
     """Pixels of the given images, pooled, that each guided step looks at."""
@@ -124,8 +129,7 @@ class DiffRF(SceneMethod):
         """Fit a grid to every object that has none in `folder` yet.
 
         Raises:
-            UserError: there are fewer than two objects, or the folder holds grids of
-                others.
+            UserError: there is one object, or the folder holds grids of others.
         """
         if len(scenes.names) < 2:
             raise UserError(
@@ -144,32 +148,37 @@ class DiffRF(SceneMethod):
         self.grids = store
 
     def loss(self, example: Example, generator: torch.Generator) -> Losses:
-        """The noise's mean squared error, and that of renderings of the estimate.
+        """The error of the noise, or of the grid, and that of renderings of the latter.
 
-        The rendering of object i counts alpha_i^4 (the square of the usual
-        alpha-bar): at high noise there is nothing to be seen.
+        The rendering counts alpha^4: at high noise there is nothing to be seen.
         """
         if self.grids is None:
             raise UserError(
-                "DiffRF learns from grids that are fitted to the training objects: "
-                "call `prepare` first, as `unseen train` does."
+                "DiffRF learns from fitted grids: let `prepare` make them first."
             )
         c = self.config
         x_0 = self.grids.read(example.objects).to(self.background.device)
-        step = torch.randint(self.schedule.num_steps, (len(x_0),), generator=generator)
-        t = self.schedule.t_of_step(step).to(x_0.device)
-        noise = torch.randn(x_0.shape, generator=generator).to(x_0)
-        x_t = self.schedule.add_noise(x_0, noise, t)
+        x_t, t, noise = random_levels(x_0, self.schedule, generator)
         eps = self.predict_noise(x_t, t)
-        terms = [("noise", 1.0, (eps - noise).square().mean(dim=(1, 2, 3, 4)))]
+        error = (eps - noise).square().mean(dim=(1, 2, 3, 4))
+        if c.prediction == "grid":
+            # An error of the noise is SNR times one of the grid.
+            log_snr = self.schedule.log_snr(t).to(error)
+            error = error * min_snr_weight(log_snr) * torch.exp(-log_snr)
+        terms = [(c.prediction, 1.0, error)]
         if c.rendering_weight:
-            views = Views.cat([example.context, example.target], dim=1)
-            shown = self._objects(views)
+            shown = self._objects(Views.cat([example.context, example.target], dim=1))
             scenes = c.grid.scene(self._clean(x_t, eps, t))
             error = image_errors(scenes, shown, c.rays, [generator] * len(shown))
             weight = self.schedule.alpha(t).to(error) ** 4
             terms += [("rendering", c.rendering_weight, weight * error)]
         return weighted_losses(terms)
+
+    def _scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and sigma, to be multiplied by grids."""
+        scales = self.schedule.alpha_sigma(t)
+        alpha, sigma = (unsqueeze_like(scale, like).to(like) for scale in scales)
+        return alpha, sigma
 
     def predict_noise(
         self,
@@ -177,18 +186,14 @@ class DiffRF(SceneMethod):
         t: Float[Tensor, "batch"],
     ) -> Float[Tensor, "batch 4 depth height width"]:
         """The noise in x_t."""
-        return self.network(x_t, self.schedule.step_of_t(t).round().to(x_t))
+        found = self.network(x_t, self.schedule.step_of_t(t).round().to(x_t))
+        if self.config.prediction == "noise":
+            return found
+        return eps_from_x0(x_t, found, *self._scales(t, x_t))
 
-    def _clean(
-        self,
-        x_t: Float[Tensor, "batch 4 depth height width"],
-        eps: Float[Tensor, "batch 4 depth height width"],
-        t: Float[Tensor, "batch"],
-    ) -> Float[Tensor, "batch 4 depth height width"]:
+    def _clean(self, x_t: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """The estimate of x_0, clipped to [-1, 1]."""
-        scales = self.schedule.alpha_sigma(t)
-        alpha, sigma = (unsqueeze_like(s, x_t).to(x_t) for s in scales)
-        return x0_from_eps(x_t, eps, alpha, sigma).clamp(-1, 1)
+        return x0_from_eps(x_t, eps, *self._scales(t, x_t)).clamp(-1, 1)
 
     def denoise(
         self,
@@ -218,11 +223,12 @@ class DiffRF(SceneMethod):
             return self._sample(self.denoise, seeds, options, on_step)
         # Other numbers than those of the sampler's noise.
         draws = [torch.Generator().manual_seed(seed ^ 1) for seed in seeds]
-
-        def guided(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.denoise_guided(x_t, t, context, draws)
-
-        return self._sample(guided, seeds, options, on_step)
+        return self._sample(
+            lambda x_t, t: self.denoise_guided(x_t, t, context, draws),
+            seeds,
+            options,
+            on_step,
+        )
 
     def complete_scene(
         self,
@@ -240,9 +246,8 @@ class DiffRF(SceneMethod):
         grid = self.config.grid.grids(known)
         if len(grid) != 1 or kept.shape != grid.shape[2:]:
             raise UserError(
-                f"one scene is completed by a mask of its {tuple(grid.shape[2:])} "
-                f"voxels, not {len(grid)} by one of {tuple(kept.shape)}: give one of "
-                "the scene's size."
+                f"one scene of {tuple(grid.shape[2:])} voxels is completed by a mask "
+                f"of that size, not {len(grid)} by one of {tuple(kept.shape)}."
             )
         denoise = keep_known(self.denoise, grid, kept.to(grid.device))
         return self._sample(denoise, seeds, options, on_step)
@@ -256,20 +261,19 @@ class DiffRF(SceneMethod):
     ) -> Float[Tensor, "batch 4 depth height width"]:
         """The estimate of x_0, guided by the likelihood of views.
 
-        That of the rendering of the unguided estimate: a normal one of every pixel, as
-        if each pixel of the views had been looked at. Its variance is that of
-        `image_deviation` and sigma(t)^2, because the estimate is not sure of itself
-        (Song et al. 2023, "Pseudoinverse-guided diffusion models").
+        A normal one of all pixels of the views, about the rendering of the unguided
+        estimate. Its variance has sigma(t)^2 in it, as the estimate is not sure of
+        itself (Song et al. 2023, "Pseudoinverse-guided diffusion models").
         """
-        c, pixels, shown = self.config, views.images[0].numel(), self._objects(views)
+        c, shown = self.config, self._objects(views)
+        pixels = views.images[0].numel()
 
         def energy(state: Tensor, eps: Tensor) -> Tensor:
             scenes = c.grid.scene(self._clean(state, eps, t))
             error = image_errors(scenes, shown, c.guiding_rays, generators)
-            return 0.5 * pixels * error / (c.image_deviation**2 + spread**2)
+            return 0.5 * pixels * error / (c.image_deviation**2 + sigma.flatten() ** 2)
 
-        spread = self.schedule.sigma(t).to(x_t)
-        sigma = unsqueeze_like(spread, x_t)
+        _, sigma = self._scales(t, x_t)
         eps = guided_noise(lambda x: self.predict_noise(x, t), energy, x_t, sigma)
         return self._clean(x_t, eps, t)
 
@@ -287,14 +291,10 @@ class DiffRF(SceneMethod):
             if on_step is not None:
                 on_step(done, total, c.grid.scene(grids))
 
+        steps = (None if options is None else options.num_steps) or c.num_steps
+        device = self.background.device
         with evaluating(self):
             grids = sample_from_noise(
-                denoise,
-                c.grid.shape,
-                seeds,
-                self.schedule,
-                (None if options is None else options.num_steps) or c.num_steps,
-                self.background.device,
-                report,
+                denoise, c.grid.shape, seeds, self.schedule, steps, device, report
             )
         return c.grid.scene(grids)

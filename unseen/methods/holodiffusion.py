@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unseen.diffusion.from_noise import sample_from_noise
+from unseen.diffusion.noise import random_levels
 from unseen.diffusion.schedules import LinearSchedule
 from unseen.encoders.unprojection import UnprojectionConfig, UnprojectionEncoder
 from unseen.geometry.cameras import Cameras
@@ -160,28 +161,16 @@ class HoloDiffusion(SceneMethod):
         """
         batch, device = example.context.shape[0], example.context.images.device
         x_0 = self.encoder(example.context)
-        x_0 = self.denoise(*self._noised(x_0, generator))
+        x_t, t, _ = random_levels(x_0, self.schedule, generator)
+        x_0 = self.denoise(x_t, t)
         again = torch.rand(batch, generator=generator) < self.config.bootstrap
         if again.any():
             chosen = again.nonzero()[:, 0].to(device)
-            second = self.denoise(*self._noised(x_0[chosen], generator))
-            x_0 = x_0.index_copy(0, chosen, second)
+            x_t, t, _ = random_levels(x_0[chosen], self.schedule, generator)
+            x_0 = x_0.index_copy(0, chosen, self.denoise(x_t, t))
         target = without_background(example.target, self.background)
         rays = choose_rays(target, self.config.rays, 0.0, self.background, generator)
         return coarse_and_fine(self.scene(x_0), rays, target.size, generator)
-
-    def _noised(
-        self,
-        x_0: Float[Tensor, "batch feature depth height width"],
-        generator: torch.Generator,
-    ) -> tuple[
-        Float[Tensor, "batch feature depth height width"], Float[Tensor, "batch"]
-    ]:
-        """x_t and t, which is uniform over the schedule's steps."""
-        step = torch.randint(self.schedule.num_steps, (len(x_0),), generator=generator)
-        t = self.schedule.t_of_step(step).to(x_0.device)
-        noise = torch.randn(x_0.shape, generator=generator).to(x_0)
-        return self.schedule.add_noise(x_0, noise, t), t
 
     # ---- Sampling -------------------------------------------------------------------
 

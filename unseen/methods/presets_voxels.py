@@ -89,6 +89,7 @@ VOXEL_PRESETS: dict[str, Preset] = {
                 patch=4,
                 zero_start=True,
             ),
+            "grid",
             GridSpace(num_samples=48),
             image_size=64,
             fit=GridFitConfig(num_steps=200, rays=384, smoothness=0.2),
