@@ -17,7 +17,7 @@ PAGE = REPOSITORY / "docs" / "how-to" / "forward-model.md"
 
 def run_page(steps: int, folder: Path) -> dict[str, Any]:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(code.splitlines()) < 70
+    assert len(code.splitlines()) < 60
     script = folder / "page.py"
     script.write_text(code)
     return runpy.run_path(str(script), {"STEPS": steps}, "__main__")
