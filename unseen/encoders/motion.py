@@ -1,6 +1,6 @@
 """A scene model whose forward model is a warp: where could what I see move to?
 
-The third application of DFM's paper (section 4.3): the unknown is a displacement field,
+DFM's single-image motion: the unknown is a displacement field,
 the observation a later frame of a camera that stands still. Nothing is 3D, and training
 sees frames only, never a flow.
 """
