@@ -1,8 +1,8 @@
 """A scene model whose forward model is a warp: where could what I see move to?
 
-DFM's single-image motion: the unknown is a displacement field,
-the observation a later frame of a camera that stands still. Nothing is 3D, and training
-sees frames only, never a flow.
+DFM's single-image motion: the unknown is a displacement field, the observation a later
+frame of a camera that stands still. Nothing is 3D, and training sees frames only, never
+a flow.
 """
 
 from __future__ import annotations
