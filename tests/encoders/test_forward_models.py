@@ -178,3 +178,47 @@ def test_one_target_is_the_same_jointly_and_alone() -> None:
 
     assert torch.equal(colors(camera, alone), colors(camera, joint))
     assert not torch.equal(colors(both, alone), colors(both, joint))
+
+
+@pytest.mark.slow
+def test_a_motion_model_learns_where_things_go() -> None:
+    """A disc moves by a quarter of the picture in any direction; no flow is shown."""
+    config = DFMConfig(
+        MotionConfig(
+            UNet2dConfig((16, 32), 1, (False, True), 32, 4),
+            head_channels=16,
+            shift=0.25,
+            turn=0.0,
+        ),
+        image_size=16,
+        context_weights=(1.0,),
+        drop_context=0.0,
+        target_pixels=256,
+        snr_range=(1.0, 10.0),
+        deterministic_weight=0.0,
+        supervise_context=False,
+        opacity_weight=0.0,
+        sampling=SampleConfig(20, guidance=1.0, eta=1.0, azimuths=(0.0,)),
+    )
+    place = (torch.arange(16) + 0.5) / 16 - 0.5
+    disc = (torch.hypot(place[:, None], place) < 0.18).float()
+    images = (1 - 0.8 * disc).expand(8, 1, 3, 16, 16)
+    views = Views(images, make_views(1, 1).cameras.expand(8, 1))
+    torch.manual_seed(0)
+    dfm, generator = DFM(config), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(dfm.parameters(), lr=2e-3)
+    for _ in range(400):
+        loss = dfm.loss(Example(views, views), generator).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    scene = dfm.sample_scene(views, range(8))
+    dark = 1 - scene.render(views.cameras, SIZE).color[:, 0, 0]
+    mass = dark.sum(dim=(1, 2)) / (0.8 * disc.sum())
+    x, y = (dark.sum(dim=d) @ place / dark.sum(dim=(1, 2)) for d in (1, 2))
+    # Most are one disc, moved as far as it should be, in directions of their own.
+    good = (torch.hypot(x, y) > 0.15) & (mass > 0.7) & (mass < 1.5)
+    assert good.sum() >= 6, (x, y, mass)
+    angles = torch.atan2(y, x)[good]
+    spread = torch.hypot(angles.cos().mean(), angles.sin().mean())
+    assert spread < 0.95 and angles.std() > 0.2

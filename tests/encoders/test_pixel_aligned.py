@@ -99,28 +99,31 @@ def test_the_published_condition_holds_raw_distances(
 
 @torch.no_grad()
 @pytest.mark.parametrize("sampling", [CONFIG.sampling, UNIFORM])
-@pytest.mark.parametrize("cached_pixels", [0, 25, 64])
+@pytest.mark.parametrize(
+    ("targets", "cached_pixels"), [(1, 0), (1, 25), (1, 64), (2, 25)]
+)
 def test_denoiser_equals_its_plain_twin(
+    targets: int,
     sampling: RaySampling,
     cached_pixels: int,
     generator: torch.Generator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With nothing, some and all of the rays kept between steps."""
+    """With nothing, some and all of the rays kept between steps; also of two views."""
     fields = 2 if sampling.num_importance else 1
     floats = 2 * fields * cached_pixels * sampling.num_uniform * CONFIG.field.width
     sampling = dataclasses.replace(sampling, max_cache_gib=4 * floats / 2**30)
     model = make_model(generator, dataclasses.replace(CONFIG, sampling=sampling))
     monkeypatch.setattr("unseen.encoders.pixel_aligned.RAYS_AT_A_TIME", 50)
-    noisy = make_views(1, 5)
+    noisy = make_views(targets, 5)
     state, condition, _ = infer(model, make_views(2, 4), noisy)
     arguments = (state, condition, noisy.cameras, SIZE)
     fast, slow = model.denoiser(*arguments), plain_denoiser(model, *arguments)
     for t in ([0.9, 0.9], [0.3, 0.001]):
-        x_0, scene = fast(noisy.images[:, 0], torch.tensor(t))
-        expected, _ = slow(noisy.images[:, 0], torch.tensor(t))
+        x_0, scene = fast(noisy.images, torch.tensor(t))
+        expected, _ = slow(noisy.images, torch.tensor(t))
         torch.testing.assert_close(x_0, expected, rtol=1e-4, atol=1e-4)
-        rendered = 2 * scene.render(noisy.cameras, SIZE).color[:, 0] - 1
+        rendered = 2 * scene.render(noisy.cameras, SIZE).color - 1
         torch.testing.assert_close(x_0, rendered, rtol=1e-4, atol=1e-4)
 
 

@@ -51,8 +51,8 @@ def test_layers_are_averaged() -> None:
     by_hand = sum(
         weights[:, i] * warp(scene.image, scene.flows[:, i]) for i in range(2)
     )
-    torch.testing.assert_close(scene.moved(), by_hand)
-    torch.testing.assert_close(scene.at(0.0).moved(), scene.image, rtol=0, atol=1e-5)
+    torch.testing.assert_close(scene.picture(), by_hand)
+    torch.testing.assert_close(scene.at(0.0).picture(), scene.image, rtol=0, atol=1e-5)
 
 
 def test_every_camera_sees_the_same() -> None:
@@ -60,8 +60,7 @@ def test_every_camera_sees_the_same() -> None:
     found = scene.render(seen, SIZE)
     assert found.color.shape == (2, 2, 3, *SIZE)
     assert torch.equal(found.color[:, 0], found.color[:, 1])
-    assert found.features is not None and found.depth is None
-    torch.testing.assert_close(found.features[:, 0], scene.flow)
+    assert found.depth is None and found.opacity is None
     pixels = torch.tensor([5, 40]).expand(2, 2, -1)
     some = scene.render_pixels(seen, SIZE, pixels).color
     torch.testing.assert_close(some[1, 0, 1], found.color[1, 0].flatten(1)[:, 40])
@@ -69,6 +68,14 @@ def test_every_camera_sees_the_same() -> None:
         scene[1].render(cameras(1), SIZE).color[0], found.color[1, 0]
     )
     assert scene.render(seen, (4, 4)).color.shape == (2, 2, 3, 4, 4)
+
+
+def test_the_mean_flow() -> None:
+    scene = make_scene(2)
+    sure = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
+    flow = MotionScene(scene.image, scene.flows, sure).flow
+    torch.testing.assert_close(flow[0], scene.flows[0, 0])
+    torch.testing.assert_close(flow[1], scene.flows[1, 1])
 
 
 def test_files(tmp_path: Path) -> None:
