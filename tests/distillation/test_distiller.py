@@ -98,7 +98,7 @@ def error(distiller: Distiller, scene: BallScene, step: int = 10**6) -> float:
 
 FORMS = {
     "sds": {},
-    "sds of the image": {"form": ImageSDS()},
+    "sds of the image": {"form": ImageSDS(), "size": 12},
     "reconstruction": {"form": Reconstruction(0.5)},
     "several steps": {
         "form": MultiStep(10, 4), "times": TimeConfig(0.1, 0.6, shared=True),
@@ -298,6 +298,12 @@ def test_priors_that_do_not_fit(preset, prompt, abilities, reason) -> None:
     with pytest.raises(UserError, match=reason) as found:
         Distiller(prior, DISTILL_PRESETS[preset], draws, prompt)
     assert str(found.value).endswith(".")
+
+
+def test_images_are_not_compared_with_latents() -> None:
+    config = dataclasses.replace(DISTILL_PRESETS["sjc"], form=ImageSDS())
+    with pytest.raises(UserError, match="choose a scene of colours"):
+        Distiller(prior_of(ball(), latent=True), config, draws, "a cup")
 
 
 @pytest.mark.parametrize("name", DISTILL_PRESETS)

@@ -36,6 +36,11 @@ def check_prior(prior: ViewPrior, config: DistillConfig, prompt: str | None) -> 
             "these settings optimise latents, and this prior works on the images "
             "themselves: choose --preset dreamfusion or small."
         )
+    if config.representation.latents and config.form.in_image:
+        raise UserError(
+            "these settings compare images, and the scene that they optimise shows "
+            "latents: choose a scene of colours."
+        )
     if config.cameras.group % can.group:
         raise UserError(
             f"this prior looks at {can.group} views of the object at a time, and these "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -74,13 +72,12 @@ class Critic:
     ) -> Float[Tensor, ""]:
         """The weighted term of a step's rendered views; see `forms`."""
         form, weight = self.config.form, value_at(self.config.weight, index)
-        # A form in the image needs no gradient of the encoder.
+        if form.in_image:
+            # The prior's images are what it is compared with; no encoder is in between.
+            image = _resize(image, self.prior.abilities.image_size)
         clean = self._encode(image.detach() if form.in_image else image, generator)
         with torch.no_grad():
             judgement = self._judge(clean.detach(), image.detach(), seen, t, generator)
-            if form.in_image:
-                image = _resize(image, self.prior.abilities.image_size)
-                judgement = dataclasses.replace(judgement, image=image.detach())
             residual = form.residual(judgement)
         self._train_particle(judgement, seen)
         return weight * surrogate(image if form.in_image else clean, residual)
