@@ -108,7 +108,14 @@ FORMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FORMS)
+# What this one does is also seen in the identities, and in groups of views.
+SLOW = ("reconstruction",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(x, marks=pytest.mark.slow if x in SLOW else ()) for x in FORMS],
+)
 def test_every_form_finds_the_scene_of_the_prior(name: str) -> None:
     scene = ball(0.0, radius=0.6)
     distiller = distill(settings(**FORMS[name]), prior_of(scene), 36)

@@ -97,7 +97,7 @@ class DistillRun:
                 shown = load_object_image(command.image, INPUT_SIZE).image
             return write_results(
                 command.out,
-                [self._scene(config.steps)],
+                [_on_cpu(self._scene(config.steps))],
                 shown,
                 command.origin(config),
                 ResultOptions(
@@ -213,6 +213,12 @@ class DistillRun:
         path = self._folder / "previews" / f"step-{done:06d}.png"
         with atomic_file(path) as temporary:
             Image.fromarray(picture).save(temporary)
+
+
+def _on_cpu(scene: Scene) -> Scene:
+    """The same scene where exporters expect it."""
+    tensors = {name: x.cpu() for name, x in scene.tensors().items()}
+    return type(scene).from_state(tensors, scene.config())
 
 
 def _but_steps(settings: dict[str, Any]) -> dict[str, Any]:

@@ -195,6 +195,9 @@ class Distiller:
         wanted = config.regularizers
         if not value_at(wanted.reference_color, index) > 0:
             return {}
+        # As large as the other renderings, so that it costs no more than they do.
+        side = int(value_at(config.size, index))
+        given = given.shrink((min(side, given.size[0]), min(side, given.size[1])))
         look = config.representation.see(
             scene, given.cameras, given.size, None, False, None
         )
