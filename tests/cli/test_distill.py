@@ -156,6 +156,7 @@ def test_ctrl_c_keeps_what_is_done(stable_diffusion, monkeypatch, capsys) -> Non
     assert Path("cup3.run/mine.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_made_longer(stable_diffusion, monkeypatch, capsys):
     """Ramps count steps from the start: a longer run begins as a shorter one."""
     words = ["--prior", stable_diffusion, "--prompt", "a cup", *QUICK]

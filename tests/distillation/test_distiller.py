@@ -101,7 +101,7 @@ FORMS = {
     "sds of the image": {"form": ImageSDS(), "size": 12},
     "reconstruction": {"form": Reconstruction(0.5)},
     "several steps": {
-        "form": MultiStep(10, 4), "times": TimeConfig(0.1, 0.6, shared=True),
+        "form": MultiStep(6, 2), "times": TimeConfig(0.1, 0.6, shared=True),
         "weight": 3.0,
     },
     "variational": {"form": VSD()},
