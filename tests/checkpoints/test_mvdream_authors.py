@@ -55,8 +55,7 @@ def method() -> MVDream:
     return found
 
 
-@pytest.fixture(scope="module")
-def official(method: MVDream) -> dict[str, Tensor]:
+def authors_names(method: MVDream) -> dict[str, Tensor]:
     """The authors' bare state dict: all layers of the text encoder, the last unused."""
     unet = ldm_names(method.unet.model.state_dict(), "unet")
     autoencoder = ldm_names(method.autoencoder.model.state_dict(), "autoencoder")
@@ -72,6 +71,11 @@ def official(method: MVDream) -> dict[str, Tensor]:
         "cond_stage_model.model.logit_scale": torch.zeros(()),
         "alphas_cumprod": torch.zeros(1000),
     }
+
+
+@pytest.fixture(scope="module")
+def official(method: MVDream) -> dict[str, Tensor]:
+    return authors_names(method)
 
 
 def write_merges(path: Path) -> Path:
