@@ -143,7 +143,7 @@ def test_it_learns_what_words_mean(generator: torch.Generator) -> None:
     method = MVDream(config)
     optimizer = torch.optim.Adam(method.parameters(), lr=5e-3)
     history = []
-    for _ in range(60):
+    for _ in range(30):
         losses = method.loss(data, generator)
         optimizer.zero_grad()
         losses.total.backward()

@@ -137,7 +137,7 @@ def test_it_learns_a_pair(generator: torch.Generator) -> None:
     method = Zero123(dataclasses.replace(CONFIG, from_scratch=True))
     optimizer = torch.optim.Adam(method.parameters(), lr=5e-3)
     history = []
-    for _ in range(40):
+    for _ in range(25):
         losses = method.loss(example, generator)
         optimizer.zero_grad()
         losses.total.backward()
