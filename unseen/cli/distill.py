@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unseen.cli.checks import check_ranges
 from unseen.errors import UserError
 
 if TYPE_CHECKING:
@@ -108,13 +108,7 @@ class Distill:
             "size": (16, 2048),
             "frames": (2, 2000),
         }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not (
-                math.isfinite(value) and low <= value <= high
-            ):
-                shown = name.replace("_", "-")
-                raise UserError(f"--{shown} must lie in {low} to {high}, not {value}.")
+        check_ranges(self, ranges)
         if self.prompt is not None and not self.prompt.strip():
             raise UserError("the --prompt is empty: say what to make.")
         if self.prompt is not None and self.image is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import tyro
 
+from unseen.cli.checks import check_ranges
 from unseen.cli.progress import Bar, progress_bars
 from unseen.errors import UserError
 
@@ -152,10 +152,7 @@ class Export:
             "steps": (0, 100_000),
             "degree": (0, 3),
         }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise UserError(f"--{name} must lie in {low} to {high}, not {value}.")
+        check_ranges(self, ranges)
         named = self.path in ("orbit", "spiral")
         if not named and not self.path.endswith(".json"):
             raise UserError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import rich.progress
@@ -49,3 +50,25 @@ def labelled_bars() -> Iterator[Bars]:
     """The same bars as a function of their labels, for the length of the block."""
     with progress_bars() as progress:
         yield lambda label: Bar(progress, label).report
+
+
+@contextmanager
+def one_line_warnings(progress: rich.progress.Progress) -> Iterator[None]:
+    """Print every warning for the user once, in one line; hide those of libraries."""
+    from unseen.data.image_input import PictureWarning
+    from unseen.model import SampleWarning
+
+    said: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+        text = str(message)
+        if category in (PictureWarning, SampleWarning) and text not in said:
+            said.add(text)
+            progress.console.print(
+                f"unseen: note: {text}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        yield

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import math
 import shlex
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from unseen.cli.progress import Bar, progress_bars
+from unseen.cli.checks import check_ranges
+from unseen.cli.progress import Bar, one_line_warnings, progress_bars
 from unseen.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,7 +101,7 @@ class Sample:
 
         out = Path(f"unseen-{self._stem}") if self.out is None else self.out
         check_out(out, self.overwrite)
-        with progress_bars() as progress, _one_line_warnings(progress):
+        with progress_bars() as progress, one_line_warnings(progress):
             shown = None
             if self.image is not None:
                 shown = load_object_image(self.image, INPUT_SIZE).image
@@ -206,13 +203,7 @@ class Sample:
             "frames": (2, 2000),
             "views": (1, 1000),
         }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not (
-                math.isfinite(value) and low <= value <= high
-            ):
-                flag = name.replace("_", "-")
-                raise UserError(f"--{flag} must lie in {low} to {high}, not {value}.")
+        check_ranges(self, ranges)
         if self.image is not None and self.azimuth is not None:
             raise UserError(
                 "the image is what is seen from azimuth 0: leave out --azimuth."
@@ -294,25 +285,3 @@ def example_images() -> list[Path]:
     """The example images inside the package, by name."""
     folder = Path(__file__).parent.parent / "assets" / "examples"
     return sorted(folder.glob("*.png"))
-
-
-@contextlib.contextmanager
-def _one_line_warnings(progress: rich.progress.Progress) -> Iterator[None]:
-    """Print every warning for the user once, in one line; hide those of libraries."""
-    from unseen.data.image_input import PictureWarning
-    from unseen.model import SampleWarning
-
-    said: set[str] = set()
-
-    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
-        text = str(message)
-        if category in (PictureWarning, SampleWarning) and text not in said:
-            said.add(text)
-            progress.console.print(
-                f"unseen: note: {text}", markup=False, highlight=False, soft_wrap=True
-            )
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = show
-        yield

@@ -57,25 +57,22 @@ def write_views(
             keep=kept,
             prompt=sample.prompt,
         )
-        settings = {"num": len(samples), **determining}
         title = f"{sample.subject}: {len(samples)} x {len(cameras)} views"
+        origin = sample.origin(out, title, {"num": len(samples), **determining})
         written = write_view_results(
             out,
             given,
             samples,
             shown,
-            sample.origin(out, title, settings),
+            origin,
             sample.overwrite,
             Bar(progress, "Writing results").report,
             turn=sample.path is None,
         )
     except BaseException:
         if len(kept):
-            _note(
-                progress,
-                f"the finished views are kept in {kept.folder}: the same command goes "
-                "on after them",
-            )
+            text = f"the finished views are kept in {kept.folder}: the same command "
+            _note(progress, f"{text}goes on after them")
         raise
     kept.remove()
     return written

@@ -1,3 +1,4 @@
+# length: all that the rest of the package knows of a method, in one place.
 """The interface of every method."""
 
 from __future__ import annotations
