@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from unseen.errors import UserError
 
 
-def check_ranges(options: object, ranges: Mapping[str, tuple[int, int]]) -> None:
+def check_ranges(
+    options: object, ranges: Mapping[str, tuple[float | int, float | int]]
+) -> None:
     """Refuse an option (an attribute by its name) outside of its range; None is none.
 
     Raises:

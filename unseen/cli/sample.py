@@ -106,7 +106,8 @@ class Sample:
             if self.image is not None:
                 shown = load_object_image(self.image, INPUT_SIZE).image
             model = unseen.load(self.model)
-            SampleOptions(prompt=self.prompt).check(model.method)
+            if self.prompt is not None:
+                SampleOptions(prompt=self.prompt).check(model.method)
             if not model.makes_scenes:
                 if shown is None and model.method.min_context > 0:
                     raise UserError(
