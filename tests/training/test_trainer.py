@@ -157,11 +157,12 @@ def test_interrupt_finishes_the_step_and_saves(tmp_path: Path) -> None:
     method = FaultyMethod(
         lambda n: os.kill(os.getpid(), signal.SIGINT) if n == 4 else None
     )
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match=r"after step 4 of 6.*--resume"):
         Trainer(method, CONFIG, tiny_batches, tmp_path).train()
     checkpoints = list_checkpoints(tmp_path / "checkpoints")
     assert checkpoints[-1].stem == "step-00000004"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_interrupt_that_breaks_the_workers_saves_the_last_step(tmp_path: Path) -> None:
