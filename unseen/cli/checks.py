@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from unseen.errors import UserError
 
 
-def check_ranges(options: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+def check_ranges(options: object, ranges: Mapping[str, tuple[int, int]]) -> None:
     """Refuse an option (an attribute by its name) outside of its range; None is none.
 
     Raises:
