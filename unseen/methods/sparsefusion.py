@@ -42,10 +42,10 @@ from unseen.networks.image_latents import (
     LatentsConfig,
     SmallLatents,
     SmallLatentsConfig,
-    StableDiffusionLatentsConfig,
     make_latents,
     reconstruction_error,
 )
+from unseen.networks.latent import AutoencoderConfig
 from unseen.networks.resnet34 import ResNetConfig
 from unseen.training.config import TrainConfig
 from unseen.training.preset import MINUTES, Preset
@@ -75,9 +75,7 @@ class SparseFusionConfig:
     network: FeatureUNetConfig = dataclasses.field(default_factory=FeatureUNetConfig)
     """The diffusion model."""
 
-    latents: LatentsConfig = dataclasses.field(
-        default_factory=StableDiffusionLatentsConfig
-    )
+    latents: LatentsConfig = dataclasses.field(default_factory=AutoencoderConfig)
     """The space in which views are diffused."""
 
     image_size: int = 256
