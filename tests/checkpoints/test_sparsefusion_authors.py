@@ -11,10 +11,11 @@ from torch import Tensor
 
 from tests.parity.synthetic import fixture_folder, synthetic_state_dict
 from unseen.checkpoints.importers import IMPORTERS
+from unseen.checkpoints.latent_files import ldm_autoencoder, select
 from unseen.checkpoints.sparsefusion_authors import (
+    AUTOENCODER,
     find_files,
     read_sparsefusion,
-    rename_autoencoder,
     rename_epipolar,
     rename_network,
 )
@@ -22,10 +23,8 @@ from unseen.encoders.epipolar import EpipolarConfig, EpipolarTransformer
 from unseen.errors import UserError
 from unseen.methods.sparsefusion import SparseFusion
 from unseen.networks.feature_unet import FeatureUNet, FeatureUNetConfig
-from unseen.networks.image_latents import (
-    StableDiffusionLatents,
-    StableDiffusionLatentsConfig,
-)
+from unseen.networks.image_latents import StableDiffusionLatents
+from unseen.networks.latent import AutoencoderConfig
 
 
 def empty(system: str) -> dict[str, Tensor]:
@@ -45,13 +44,13 @@ def test_every_tensor_has_its_place() -> None:
     with torch.device("meta"):
         network = FeatureUNet(FeatureUNetConfig(), latent=4, features=256)
         epipolar = EpipolarTransformer(EpipolarConfig())
-        latents = StableDiffusionLatents(StableDiffusionLatentsConfig())
+        latents = StableDiffusionLatents(AutoencoderConfig())
     renamed = rename_network(empty("sparsefusion_vldm"), 4)
     assert shapes(renamed) == shapes(network.state_dict())
     renamed = rename_epipolar(empty("sparsefusion_eft"))
     assert shapes(renamed) == shapes(epipolar.state_dict())
-    renamed = rename_autoencoder(empty("sd_vae"), 4)
-    assert shapes(renamed) == shapes(latents.model.state_dict())
+    renamed = ldm_autoencoder(select(empty("sd_vae"), AUTOENCODER))
+    assert shapes(renamed) == shapes(latents.autoencoder.model.state_dict())
 
 
 def test_unknown_names_stay_to_be_refused() -> None:

@@ -1,7 +1,8 @@
-"""`unseen distill`, with text-to-image models and 3DiM of random small weights."""
+"""`unseen distill`, with text-to-image models and models of views of random weights."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,9 +19,17 @@ from tests.tiny_auto_decoder import SkyConfig, SkyDecoder
 from unseen.checkpoints.model_folder import save_model
 from unseen.cli import distill_run
 from unseen.cli.main import main
+from unseen.distillation.config import RegularizerConfig
 from unseen.distillation.distiller import Distiller
+from unseen.distillation.presets import DISTILL_PRESETS
+from unseen.distillation.representations import GaussianCloud
 from unseen.methods import registry
+from unseen.methods.mvdream import MVDream, MVDreamConfig
 from unseen.methods.threedim import ThreeDiM, ThreeDiMConfig
+from unseen.methods.zero123 import Zero123, Zero123Config
+from unseen.networks.conv_encoder import ConvEncoderConfig
+from unseen.networks.latent import AutoencoderConfig, LatentUNetConfig
+from unseen.networks.text import WordConfig
 from unseen.networks.xunet import XUNetConfig
 from unseen.scenes.gaussians import GaussianScene
 from unseen.scenes.io import load_scene, scene_provenance
@@ -191,6 +200,58 @@ def test_a_scene_of_an_image(work: Path, monkeypatch) -> None:
     assert "image_sha256" in scene_provenance("plate/scene_00/scene.safetensors")
 
 
+def save_latent(folder: Path, kind: str) -> Path:
+    """A Zero-1-to-3 or an MVDream of random small weights."""
+    pytest.importorskip("diffusers", reason="diffusers is not installed")
+    autoencoder = AutoencoderConfig((8, 8), 1, groups=4, scale=1.0)
+    unet = LatentUNetConfig(4, 4, (8, 16), (True, False), 1, 12, (1, 2), False, 4)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if kind == "mvdream":
+            text = WordConfig(32, 4, 12)
+            config = MVDreamConfig(unet, autoencoder, text, image_size=16)
+            method = MVDream(config)
+        else:
+            unet = dataclasses.replace(unet, in_channels=8)
+            encoder = ConvEncoderConfig((8,), 12, 4)
+            config = Zero123Config(unet, autoencoder, encoder, image_size=16)
+            method = Zero123(config)
+        save_model(method, folder, {})
+    return folder
+
+
+def make_tiny(monkeypatch: pytest.MonkeyPatch, preset: str, **changes) -> None:
+    """Give a preset a few Gaussians and small pictures."""
+    changes |= {"representation": GaussianCloud(60), "size": 16}
+    tiny = dataclasses.replace(DISTILL_PRESETS[preset], **changes)
+    monkeypatch.setitem(DISTILL_PRESETS, preset, tiny)
+
+
+def test_a_scene_of_an_image_by_zero123(work: Path, monkeypatch) -> None:
+    make_tiny(monkeypatch, "small-gaussians")
+    folder = save_latent(work / "zero123", "zero123")
+    words = ["--prior", folder, "--image", save_plate(work / "plate.png"), *QUICK]
+    assert run(monkeypatch, *words, "--steps", "2", "--out", "plate") == 0
+    log = json.loads(Path("plate.run/log.jsonl").read_text())
+    assert log["gradient/prior"] > 0 and log["loss/reference_mask"] > 0
+    assert isinstance(load_scene("plate/scene_00/scene.safetensors"), GaussianScene)
+
+
+def test_a_scene_of_a_text_by_mvdream(work: Path, monkeypatch) -> None:
+    make_tiny(monkeypatch, "small-mvdream", regularizers=RegularizerConfig())
+    folder = save_latent(work / "mvdream", "mvdream")
+    words = ["--prior", folder, "--prompt", "a cup", "--size", "16", "--frames", "2"]
+    # On a CPU this is the preset by default.
+    more = ["--device", "cpu", "--steps", "2", "--out", "cup"]
+    assert run(monkeypatch, *words, *more) == 0
+    assert not Path("cup/input.png").exists()
+    provenance = scene_provenance("cup/scene_00/scene.safetensors")
+    assert provenance["prompt"] == "a cup"
+    assert provenance["settings"]["cameras"]["group"] == 4
+    log = json.loads(Path("cup.run/log.jsonl").read_text())
+    assert log["gradient/prior"] > 0
+
+
 FAULTS = [
     (["{sd}", "--image", "{plate}"], "told in words what to make"),
     (["{sd}"], "say it with --prompt"),
@@ -205,6 +266,10 @@ FAULTS = [
     (["{3dim}", "--image", "{plate}", "--negative", "b"], "leave out --negative"),
     (["{3dim}", "--image", "{plate}", "--perpendicular"], "leave it out"),
     (["{sky}", "--image", "{plate}"], "use `unseen sample`"),
+    (["{mvdream}", "--image", "{plate}"], "MVDream is told in words"),
+    (["{mvdream}"], "say it with --prompt"),
+    (["{mvdream}", "--prompt", "a", "--preset", "small"], "--preset mvdream"),
+    (["{mvdream}", "--prompt", "a", "--perpendicular"], "leave it out"),
     (["nowhere", "--prompt", "a"], "there is no model 'nowhere'"),
 ]
 
@@ -218,6 +283,8 @@ def test_faults(
     places["3dim"] = save_3dim(work / "3dim")
     save_model(SkyDecoder(SkyConfig()), work / "sky", {})
     places["sky"] = work / "sky"
+    if "{mvdream}" in arguments:
+        places["mvdream"] = save_latent(work / "mvdream", "mvdream")
     words = [word.format(**places) for word in arguments]
     assert run(monkeypatch, "--prior", *words, "--out", "out") == 2
     captured = capsys.readouterr()

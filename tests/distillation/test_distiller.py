@@ -26,6 +26,7 @@ from unseen.distillation.config import (
 from unseen.distillation.distiller import Distiller
 from unseen.distillation.forms import SJC, VSD, ImageSDS, MultiStep, Reconstruction
 from unseen.distillation.presets import DISTILL_PRESETS
+from unseen.distillation.prompts import PromptConfig
 from unseen.distillation.ramp import Ramp, ramp
 from unseen.distillation.representations import GaussianCloud, HashGrid, ValueGrid
 from unseen.errors import UserError
@@ -327,7 +328,7 @@ def test_groups_share_a_noise_level_and_the_spread() -> None:
     cameras = dataclasses.replace(CAMERAS, group=4)
     config = settings(
         cameras=cameras, views=4, form=Reconstruction(),
-        times=TimeConfig(0.02, 0.98, shared=True),
+        times=TimeConfig(0.02, 0.98, shared=True), prompts=PromptConfig("none"),
     )  # fmt: skip
     levels = []
     original = prior.predict_noise

@@ -18,8 +18,9 @@ from tests.parity.synthetic import (
     load_meta,
     synthetic_state_dict,
 )
+from unseen.checkpoints.latent_files import ldm_autoencoder, select
 from unseen.checkpoints.sparsefusion_authors import (
-    rename_autoencoder,
+    AUTOENCODER,
     rename_epipolar,
     rename_network,
 )
@@ -32,10 +33,8 @@ from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
 from unseen.methods.sparsefusion import ray_points
 from unseen.networks.feature_unet import FeatureUNet, FeatureUNetConfig
-from unseen.networks.image_latents import (
-    StableDiffusionLatents,
-    StableDiffusionLatentsConfig,
-)
+from unseen.networks.image_latents import StableDiffusionLatents
+from unseen.networks.latent import AutoencoderConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,10 +153,10 @@ def test_diffusion_model() -> None:
 @torch.no_grad()
 def test_autoencoder() -> None:
     case = Case("sd_vae")
-    latents = StableDiffusionLatents(StableDiffusionLatentsConfig()).eval()
-    tensors = rename_autoencoder(case.official(), 4)
-    latents.model.load_state_dict(tensors)
+    latents = StableDiffusionLatents(AutoencoderConfig()).eval()
+    tensors = ldm_autoencoder(select(case.official(), AUTOENCODER))
+    latents.autoencoder.model.load_state_dict(tensors)
     case.check("mode_scaled", latents.encode(case.inputs["image"]))
     # The stored latent lacks the scale.
-    latent = case.inputs["latent"] * latents.config.scale
+    latent = case.inputs["latent"] * latents.autoencoder.config.scale
     case.check("decoded", latents.decode(latent))

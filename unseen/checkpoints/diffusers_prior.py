@@ -17,13 +17,12 @@ from typing import Any, TypeVar, final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unseen.configuration import read_json
 from unseen.diffusion.noise import normal_like
 from unseen.diffusion.prediction import eps_from_v, eps_from_x0
 from unseen.diffusion.schedules import DiscreteSchedule, unsqueeze_like
-from unseen.distillation.prior import Abilities, Branch, ViewPrior
+from unseen.distillation.prior import Abilities, Branch, ViewPrior, resize
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 
@@ -78,9 +77,7 @@ class DiffusersPrior(ViewPrior):
         images: Float[Tensor, "view 3 height width"],
         generator: torch.Generator,
     ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
-        side = self.abilities.image_size
-        if images.shape[-2:] != (side, side):
-            images = functional.interpolate(images, (side, side), mode="bilinear")
+        images = resize(images, self.abilities.image_size)
         if self._vae is None:
             return 2 * images - 1
         found = self._vae.encode((2 * images - 1).to(self._vae.dtype)).latent_dist

@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unseen.checkpoints.latent_files import ldm_autoencoder, select
 from unseen.checkpoints.released_files import filled, read_checkpoint, tensors_of
 from unseen.errors import UserError
 from unseen.methods.sparsefusion import SparseFusion, SparseFusionConfig
 
 OWNER = "SparseFusion"
 _PREFIX = "unets.0."
-_AUTOENCODER = "first_stage_model."
+AUTOENCODER = "first_stage_model."
 # What the diffusion model's file holds for conditions that it does not have.
 _UNUSED = re.compile(r"null_conditional_(embed|hidden)")
 # The whole ResNet-18 is stored; its last stage and head are not used.
@@ -98,8 +99,8 @@ def read_sparsefusion(path: str | Path) -> SparseFusion:
     content = read_checkpoint(autoencoder, "Stable Diffusion", mmap=True)
     entry = "state_dict" if "state_dict" in content else None
     official = tensors_of(content, entry, autoencoder, "Stable Diffusion")
-    converted = rename_autoencoder(official, len(config.latents.widths))  # type: ignore[union-attr]
-    tensors |= {f"latents.model.{name}": value for name, value in converted.items()}
+    converted = ldm_autoencoder(select(official, AUTOENCODER))
+    tensors |= {f"latents.autoencoder.model.{k}": v for k, v in converted.items()}
     return filled(config, tensors, path)
 
 
@@ -204,44 +205,3 @@ def _replaced(key: str, names: Mapping[str, str]) -> str | None:
         if key == official or key.startswith(f"{official}."):
             return ours + key.removeprefix(official)
     return None
-
-
-def rename_autoencoder(
-    official: Mapping[str, Tensor], levels: int
-) -> dict[str, Tensor]:
-    """The names of diffusers for an autoencoder in the layout of its authors.
-
-    Others of the file's tensors are left out.
-    """
-    tensors = {}
-    for key, value in official.items():
-        if key.startswith(_AUTOENCODER):
-            name = _autoencoder_name(key.removeprefix(_AUTOENCODER), levels)
-            linear = ".attentions.0." in name and value.ndim == 4
-            tensors[name] = value[..., 0, 0] if linear else value
-    return tensors
-
-
-def _autoencoder_name(key: str, levels: int) -> str:
-    def level(match: re.Match) -> str:
-        # The decoder's levels are counted from the coarsest there.
-        side, number = match[1], int(match[2])
-        number = number if side == "down" else levels - 1 - number
-        return f".{side}_blocks.{number}."
-
-    key = re.sub(r"\.(down|up)\.(\d+)\.", level, key)
-    key = re.sub(r"_blocks\.(\d+)\.block\.", r"_blocks.\1.resnets.", key)
-    key = re.sub(r"\.(down|up)sample\.conv", r".\1samplers.0.conv", key)
-    key = key.replace(".nin_shortcut.", ".conv_shortcut.")
-    key = re.sub(
-        r"\.mid\.block_(\d)\.",
-        lambda match: f".mid_block.resnets.{int(match[1]) - 1}.",
-        key,
-    )
-    key = key.replace(".mid.attn_1.", ".mid_block.attentions.0.")
-    if ".attentions.0." in key:
-        head, _, last = key.partition(".attentions.0.")
-        layer, kind = last.split(".")
-        layer = {"norm": "group_norm", "proj_out": "to_out.0"}.get(layer, f"to_{layer}")
-        key = f"{head}.attentions.0.{layer}.{kind}"
-    return key.replace(".norm_out.", ".conv_norm_out.")

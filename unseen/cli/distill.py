@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class Distill:
     """Optimise a 3D scene until a diffusion model finds all its views likely.
 
-    The model is a text-to-image model (a local folder as diffusers writes it, such as
-    Stable Diffusion), which is told what to make with --prompt; or a model of this
-    package that samples views and no scenes (3DiM), which is given an --image.
+    The model is told in words what to make, with --prompt: a text-to-image model (a
+    local folder as diffusers writes it, such as Stable Diffusion), or MVDream. Or it is
+    another model of this package that samples views and no scenes (3DiM, Zero-1-to-3,
+    SparseFusion, GeNVS), which is given an --image.
 
     Writes a folder like that of `unseen sample`. While it works, previews, a log and
     checkpoints lie in a folder beside it, OUT.run: the same command goes on from there
@@ -38,12 +39,12 @@ class Distill:
     out: Path
     """Folder to write."""
     prompt: str | None = None
-    """What to make, for a text-to-image model."""
+    """What to make, for a model of text."""
     image: Path | None = None
-    """Picture of the object, for a model of views."""
+    """Picture of the object, for other models of views."""
     preset: str | None = None
-    """All other settings; by default 'small' on a CPU, else dreamfusion for a text and
-    zero123 for an image."""
+    """All other settings; by default small or small-mvdream on a CPU, else mvdream,
+    dreamfusion or zero123, by what the model is."""
     steps: int | None = None
     """Optimiser steps; by default the preset's."""
     guidance: float | None = None
@@ -96,7 +97,7 @@ class Distill:
 
     def _check(self) -> None:
         """Refuse what makes no sense, before anything slow happens."""
-        ranges: dict[str, tuple[float, float]] = {
+        ranges = {
             "steps": (1, 1_000_000),
             "guidance": (0, 1000),
             "seed": (0, 2**62),
@@ -113,7 +114,7 @@ class Distill:
             raise UserError("the --prompt is empty: say what to make.")
         if self.prompt is not None and self.image is not None:
             raise UserError(
-                "give a --prompt (for a text-to-image model) or an --image (for a "
+                "give a --prompt (for a model of text) or an --image (for another "
                 "model of views), not both."
             )
 
@@ -127,31 +128,40 @@ class Distill:
         )
 
         if is_diffusers_folder(self.prior):
-            if self.image is not None:
-                raise UserError(
-                    f"{self.prior} is told in words what to make: give --prompt in "
-                    "place of --image."
-                )
-            if self.prompt is None:
-                raise UserError(
-                    f"{self.prior} is told in words what to make: say it with --prompt."
-                )
+            self._check_input(self.prior, takes_text=True)
             dtype = torch.float16 if device.type == "cuda" else torch.float32
             return read_diffusers_prior(self.prior, device, dtype), None
         return self._read_view_prior(device)
 
-    def _read_view_prior(self, device: torch.device) -> tuple[ViewPrior, Views]:
+    def _read_view_prior(self, device: torch.device) -> tuple[ViewPrior, Views | None]:
         from unseen.checkpoints.model_folder import load_model
-        from unseen.methods.method import ViewMethod
         from unseen.model import Model
 
-        method = load_model(self.prior, device)
-        name = type(method).__name__
-        if not isinstance(method, ViewMethod):
+        model = Model(load_model(self.prior, device))
+        method, name = model.method, type(model.method).__name__
+        if model.makes_scenes:
             raise UserError(
                 f"{name} samples scenes by itself: use `unseen sample`, or a model of "
                 "views such as 3DiM."
             )
+        self._check_input(name, takes_text="prompt" in method.sample_options)
+        context = model.context(self.image, self.fov, self.elevation).to(device)
+        prior = method.requires_grad_(False).view_prior(context)
+        return prior, None if self.image is None else context
+
+    def _check_input(self, name: str, takes_text: bool) -> None:
+        """Refuse an image for a prior of text, and the other way round."""
+        if takes_text:
+            if self.image is not None:
+                raise UserError(
+                    f"{name} is told in words what to make: give --prompt in place of "
+                    "--image."
+                )
+            if self.prompt is None:
+                raise UserError(
+                    f"{name} is told in words what to make: say it with --prompt."
+                )
+            return
         if self.prompt is not None:
             raise UserError(
                 f"{name} is given an image and takes no text: leave out --prompt and "
@@ -159,9 +169,6 @@ class Distill:
             )
         if self.image is None:
             raise UserError(f"{name} needs a picture of the object: name it, --image.")
-        context = Model(method).context(self.image, self.fov, self.elevation)
-        context = context.to(device)
-        return method.requires_grad_(False).view_prior(context), context
 
     def _config(self, prior: ViewPrior, device: str) -> DistillConfig:
         """The preset with what else was asked for."""
@@ -200,7 +207,7 @@ class Distill:
                 )
             return self.preset
         if prior.abilities.group > 1:
-            return "mvdream"
+            return "small-mvdream" if device == "cpu" else "mvdream"
         if device == "cpu":
             return "small"
         if prior.abilities.image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unseen.distillation.config import DistillConfig
-from unseen.distillation.prior import ViewPrior
+from unseen.distillation.prior import Abilities, ViewPrior
 from unseen.distillation.ramp import Ramp
 from unseen.errors import UserError
 
@@ -41,17 +41,8 @@ def check_prior(prior: ViewPrior, config: DistillConfig, prompt: str | None) -> 
             "these settings compare images, and the scene that they optimise shows "
             "latents: choose a scene of colours."
         )
-    if config.cameras.group % can.group:
-        raise UserError(
-            f"this prior looks at {can.group} views of the object at a time, and these "
-            f"settings draw them in groups of {config.cameras.group}: choose "
-            "--preset mvdream."
-        )
-    if can.group > 1 and not config.times.shared:
-        raise UserError(
-            "this prior wants one noise level for the views of a group, and these "
-            "settings draw one for each: choose --preset mvdream."
-        )
+    if can.group > 1:
+        _check_groups(can, config)
     counts = [config.views]
     if isinstance(config.views, Ramp):
         counts = [value for _, value in config.views.points]
@@ -59,6 +50,25 @@ def check_prior(prior: ViewPrior, config: DistillConfig, prompt: str | None) -> 
         raise UserError(
             f"the views per step must be a multiple of {config.cameras.group}, the "
             "cameras' group."
+        )
+
+
+def _check_groups(can: Abilities, config: DistillConfig) -> None:
+    if config.cameras.group % can.group:
+        raise UserError(
+            f"this prior looks at {can.group} views of the object at a time, and these "
+            f"settings draw them in groups of {config.cameras.group}: choose "
+            "--preset mvdream."
+        )
+    if not config.times.shared:
+        raise UserError(
+            "this prior wants one noise level for the views of a group, and these "
+            "settings draw one for each: choose --preset mvdream."
+        )
+    if can.text and can.poses and config.prompts.views != "none":
+        raise UserError(
+            "this prior is told the cameras and one text for all views of a group, and "
+            "these settings say the side in words: choose --preset mvdream."
         )
 
 

@@ -15,7 +15,7 @@ from unseen.distillation.cameras import Viewpoints
 from unseen.distillation.config import DistillConfig
 from unseen.distillation.forms import VSD, Judgement, surrogate
 from unseen.distillation.particle import ParticleDenoiser
-from unseen.distillation.prior import Branch, ViewPrior
+from unseen.distillation.prior import Branch, ViewPrior, resize
 from unseen.distillation.prompts import Prompts
 from unseen.distillation.ramp import value_at
 
@@ -74,7 +74,7 @@ class Critic:
         form, weight = self.config.form, value_at(self.config.weight, index)
         if form.in_image:
             # The prior's images are what it is compared with; no encoder is in between.
-            image = _resize(image, self.prior.abilities.image_size)
+            image = resize(image, self.prior.abilities.image_size)
         clean = self._encode(image.detach() if form.in_image else image, generator)
         with torch.no_grad():
             judgement = self._judge(clean.detach(), image.detach(), seen, t, generator)
@@ -90,7 +90,7 @@ class Critic:
         """A rendering in the prior's diffused space, where a scene may live already."""
         if not self.config.representation.latents:
             return self.prior.encode(image, generator)
-        return _resize(image, self.prior.abilities.shape[1])
+        return resize(image, self.prior.abilities.shape[1])
 
     def _judge(
         self,
@@ -181,11 +181,3 @@ class Critic:
             torch.manual_seed(int(seed))  # random: layers draw from the global one
             network = ParticleDenoiser(self.prior.abilities.shape[0])
         return network.to(self.prior.device)
-
-
-def _resize(
-    image: Float[Tensor, "view channel height width"], side: int
-) -> Float[Tensor, "view channel side side"]:
-    if image.shape[-2:] == (side, side):
-        return image
-    return functional.interpolate(image, (side, side), mode="bilinear")

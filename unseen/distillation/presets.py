@@ -6,6 +6,8 @@ listed in docs/methods/distillation.md.
 
 from __future__ import annotations
 
+import dataclasses
+
 from unseen.distillation.cameras import CameraPrior
 from unseen.distillation.config import (
     DistillConfig,
@@ -186,6 +188,15 @@ DISTILL_PRESETS: dict[str, DistillConfig] = {
         random_background=0.5,
     ),
     "small": _SMALL,
+    "small-mvdream": dataclasses.replace(
+        _SMALL,
+        form=Reconstruction(rescale=0.5),
+        cameras=dataclasses.replace(_SMALL_CAMERAS, group=4),
+        prompts=_MVDREAM.prompts,
+        times=dataclasses.replace(_SMALL.times, shared=True),
+        views=4,
+        needs_poses=True,
+    ),
     "small-gaussians": DistillConfig(
         GaussianCloud(),
         cameras=_SMALL_CAMERAS,

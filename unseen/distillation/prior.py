@@ -9,9 +9,12 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from unseen.diffusion.schedules import Schedule
+from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
+from unseen.geometry.views import Views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Abilities:
     in pixels of the images that it stands for. `latent` says that the two differ by an
     autoencoder. A prior takes `text`, or the `image` that it was made with, or both;
     `poses` says whether it is told the cameras. `group` views of one object are always
-    asked about together, at one noise level.
+    asked about together, at one noise level. What is wanted is said in words that end
+    with `suffix`.
     """
 
     shape: tuple[int, int, int]
@@ -44,6 +48,7 @@ class Abilities:
     image: bool = False
     poses: bool = False
     group: int = 1
+    suffix: str = ""
 
 
 class ViewPrior(abc.ABC):
@@ -90,3 +95,26 @@ class ViewPrior(abc.ABC):
         generator: torch.Generator,
     ) -> Float[Tensor, "branch view channel height width"]:
         """eps in views (view) seen by `cameras`, under every branch's condition."""
+
+
+def resize(
+    images: Float[Tensor, "view channel height width"], side: int
+) -> Float[Tensor, "view channel side side"]:
+    """Images with another number of pixels; differentiable."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return functional.interpolate(images, (side, side), mode="bilinear")
+
+
+def check_given(name: str, given: Views, image_size: int) -> None:
+    """Raise UserError unless there are given views (view,), as large as a model wants.
+
+    `name` is what the model is called.
+    """
+    if len(given) == 0:
+        raise UserError(f"{name} needs a picture of the object: give one.")
+    if given.size != (image_size, image_size):
+        raise UserError(
+            f"{name} was trained with images of {image_size} x {image_size} pixels, "
+            f"not {given.size[0]} x {given.size[1]}: resize them."
+        )

@@ -62,7 +62,8 @@ class Prompts:
 
     def __init__(self, prior: ViewPrior, prompt: str, config: PromptConfig) -> None:
         self.config = config
-        texts = [view_prompt(prompt, d, config) for d in DIRECTIONS]
+        ending = prior.abilities.suffix
+        texts = [view_prompt(prompt, d, config) + ending for d in DIRECTIONS]
         found = prior.embed([*texts, config.negative])
         self._embedded = dict(zip([*DIRECTIONS, "negative"], found, strict=True))
 

@@ -22,9 +22,11 @@ from unseen.diffusion.noise import PerSampleNoise
 from unseen.diffusion.prediction import edm_scales, edm_weight
 from unseen.diffusion.samplers import heun, initial_state, times_karras
 from unseen.diffusion.schedules import EDMSchedule, unsqueeze_like
+from unseen.distillation.prior import check_given
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views, pick_views
+from unseen.methods.genvs_prior import GeNVSPrior
 from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
 from unseen.methods.photometric import weighted_losses
 from unseen.networks.ddpm_plus_plus import DDPMPlusPlus, DDPMPlusPlusConfig
@@ -208,6 +210,21 @@ class GeNVS(ViewMethod):
                 on_step=report,
             )
         return 0.5 * (x_0.clamp(-1, 1) + 1)
+
+    # ---- Distillation ---------------------------------------------------------------
+
+    def view_prior(self, context: Views) -> GeNVSPrior:
+        size = self.config.image_size
+        check_given("GeNVS", context, size)
+        with torch.no_grad():
+            images = 2 * context.images[None] - 1
+            frustums = self.frustums(images, context.cameras.reshape(1, -1))
+
+        def render(cameras: Cameras) -> Float[Tensor, "view feature height width"]:
+            return frustums.render(cameras.reshape(1, -1), (size, size))[0]
+
+        device = context.images.device
+        return GeNVSPrior(self.denoise, render, self.schedule, size, device)
 
 
 def nearest_views(known: Views, camera: Cameras, count: int | None) -> Views:

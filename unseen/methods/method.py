@@ -81,6 +81,18 @@ class Method(nn.Module, abc.ABC):
         `on_progress` gets the scenes done and to do. Most methods need nothing.
         """
 
+    def view_prior(self, context: Views) -> ViewPrior:
+        """What it expects to see of the object of posed images (view,), for distilling
+        a scene; (0,) of methods of text. The method is in evaluation mode.
+
+        Raises UserError if the images do not fit, or (unless a method overrides this)
+        because it offers no denoiser of views.
+        """
+        raise UserError(
+            f"{type(self).__name__} offers no denoiser that a scene could be distilled "
+            "from: use a method that does, such as 3DiM, Zero-1-to-3 or MVDream."
+        )
+
     @abc.abstractmethod
     def loss(self, example: Example, generator: torch.Generator) -> Losses:
         """The training loss of a batch of scenes."""
@@ -230,18 +242,6 @@ class ViewMethod(Method):
             if on_view is not None:
                 on_view(view + 1, cameras.shape[1])
         return known[:, context.shape[1] :]
-
-    def view_prior(self, context: Views) -> ViewPrior:
-        """What it expects to see of the object of posed images (view,), for distilling
-        a scene.
-
-        Raises UserError if the images do not fit, or (unless a method overrides this)
-        because it offers no denoiser of views.
-        """
-        raise UserError(
-            f"{type(self).__name__} offers no denoiser that a scene could be distilled "
-            "from: use a method that does, such as 3DiM."
-        )
 
     def sample(
         self, context: Views, cameras: Cameras, generator: torch.Generator

@@ -1,3 +1,4 @@
+# length: one paper in one file: settings, training, sampling, distilling.
 """MVDream (Shi et al. 2023, "Multi-view Diffusion for 3D Generation", 2308.16512).
 
 Stable Diffusion, of four views of one object at once. Self-attention reaches over all
@@ -25,6 +26,7 @@ from unseen.diffusion.times import times_leading
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views
 from unseen.methods.method import JointViewMethod, Losses, SampleOptions, evaluating
+from unseen.methods.mvdream_prior import MVDreamPrior
 from unseen.methods.photometric import draw_latents, weighted_losses
 from unseen.networks.clip import ClipTextConfig
 from unseen.networks.latent import (
@@ -280,6 +282,19 @@ class MVDream(JointViewMethod):
         scales = self.schedule.alpha_sigma(t)
         alpha, sigma = (unsqueeze_like(scale, x_t).to(x_t) for scale in scales)
         return x0_from_eps(x_t, eps, alpha, sigma)
+
+    # ---- Distillation ---------------------------------------------------------------
+
+    def view_prior(self, context: Views) -> MVDreamPrior:
+        """What it expects to see of a text; `context` means nothing."""
+        return MVDreamPrior(
+            self.autoencoder,
+            self.predict_noise,
+            self.encode_text,
+            self.schedule,
+            self.config.image_size,
+            self.config.suffix,
+        )
 
 
 def camera_vectors(cameras: Cameras) -> Float[Tensor, "*batch 16"]:

@@ -24,6 +24,7 @@ from unseen.diffusion.prediction import x0_from_eps
 from unseen.diffusion.samplers import ancestral
 from unseen.diffusion.schedules import LogSNRSchedule, unsqueeze_like
 from unseen.diffusion.times import times_uniform
+from unseen.distillation.prior import check_given
 from unseen.encoders.epipolar import (
     EpipolarConfig,
     EpipolarFeatures,
@@ -35,15 +36,16 @@ from unseen.geometry.rays import pixel_centers
 from unseen.geometry.views import Example, Views
 from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
 from unseen.methods.photometric import weighted_losses
+from unseen.methods.sparsefusion_prior import SparseFusionPrior
 from unseen.networks.feature_unet import FeatureUNet, FeatureUNetConfig
 from unseen.networks.image_latents import (
     LatentsConfig,
     SmallLatents,
     SmallLatentsConfig,
-    StableDiffusionLatentsConfig,
     make_latents,
     reconstruction_error,
 )
+from unseen.networks.latent import AutoencoderConfig
 from unseen.networks.resnet34 import ResNetConfig
 from unseen.training.config import TrainConfig
 from unseen.training.preset import MINUTES, Preset
@@ -73,9 +75,7 @@ class SparseFusionConfig:
     network: FeatureUNetConfig = dataclasses.field(default_factory=FeatureUNetConfig)
     """The diffusion model."""
 
-    latents: LatentsConfig = dataclasses.field(
-        default_factory=StableDiffusionLatentsConfig
-    )
+    latents: LatentsConfig = dataclasses.field(default_factory=AutoencoderConfig)
     """The space in which views are diffused."""
 
     image_size: int = 256
@@ -187,10 +187,25 @@ class SparseFusion(ViewMethod):
             self.points.to(maps),
         )
 
+    def feature_map(
+        self, context: Views, camera: Cameras
+    ) -> Float[Tensor, "batch feature latent_height latent_width"]:
+        """What `look` finds, as the network of the noise reads it."""
+        return self._map(self.look(context, camera))
+
     def _map(
         self, found: EpipolarFeatures
     ) -> Float[Tensor, "batch feature latent_height latent_width"]:
         return found.features.transpose(1, 2).unflatten(-1, (self.side, self.side))
+
+    def predict_noise(
+        self,
+        x_t: Float[Tensor, "batch latent height width"],
+        t: Float[Tensor, "batch"],
+        features: Float[Tensor, "batch feature height width"],
+    ) -> Float[Tensor, "batch latent height width"]:
+        """The noise in latents of views, given their `feature_map`, or zeros."""
+        return self.network(x_t, self.schedule.log_snr(t).to(x_t), features)
 
     # ---- Sampling -------------------------------------------------------------------
 
@@ -202,7 +217,7 @@ class SparseFusion(ViewMethod):
         What posed images (batch, view) say of cameras (batch,) is found once. Latents
         are those of `latents.encode`, of images in [-1, 1].
         """
-        features = self._map(self.look(context, camera))
+        features = self.feature_map(context, camera)
         if guidance != 1:
             features = torch.cat([features, torch.zeros_like(features)])
 
@@ -210,9 +225,8 @@ class SparseFusion(ViewMethod):
             x_t: Float[Tensor, "batch latent height width"], t: Float[Tensor, "batch"]
         ) -> Float[Tensor, "batch latent height width"]:
             repeats = 1 if guidance == 1 else 2
-            log_snr = self.schedule.log_snr(t).to(x_t)
-            eps = self.network(
-                x_t.repeat(repeats, 1, 1, 1), log_snr.repeat(repeats), features
+            eps = self.predict_noise(
+                x_t.repeat(repeats, 1, 1, 1), t.repeat(repeats), features
             )
             if guidance != 1:
                 shown, hidden = eps.chunk(2)
@@ -283,6 +297,19 @@ class SparseFusion(ViewMethod):
             # At t = 0 this schedule still has noise of 0.0125: keep the last estimate.
             images = self.latents.decode(estimates[0])
         return 0.5 * (images.clamp(-1, 1) + 1)
+
+    # ---- Distillation ---------------------------------------------------------------
+
+    def view_prior(self, context: Views) -> SparseFusionPrior:
+        size, most = self.config.image_size, self.config.sampling.max_known
+        check_given("SparseFusion", context, size)
+        given = Views(context.images, context.cameras)[None, :most]
+
+        def look(cameras: Cameras) -> Float[Tensor, "view feature height width"]:
+            return self._map(self._look(given, cameras.reshape(1, -1)))
+
+        parts = (self.latents, self.predict_noise, look, self.schedule)
+        return SparseFusionPrior(*parts, self.side, size, given.images.device)
 
 
 def ray_points(

@@ -8,11 +8,16 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from unseen.diffusion.noise import normal_like
 from unseen.diffusion.schedules import Schedule
-from unseen.distillation.prior import Abilities, Branch, ViewPrior
+from unseen.distillation.prior import (
+    Abilities,
+    Branch,
+    ViewPrior,
+    check_given,
+    resize,
+)
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
@@ -31,17 +36,15 @@ class ThreeDiMPrior(ViewPrior):
     def __init__(
         self, predict: PredictNoise, given: Views, schedule: Schedule, image_size: int
     ) -> None:
-        size = (image_size, image_size)
-        if given.size != size:
-            raise UserError(
-                f"3DiM was trained with images of {image_size} x {image_size} pixels, "
-                f"not {given.size[0]} x {given.size[1]}: resize them."
-            )
+        check_given("3DiM", given, image_size)
         self._predict, self.schedule = predict, schedule
         self.device = given.cameras.device
         self._given = Views(given.images, given.cameras)
         self.abilities = Abilities(
-            shape=(3, *size), image_size=image_size, image=True, poses=True
+            shape=(3, image_size, image_size),
+            image_size=image_size,
+            image=True,
+            poses=True,
         )
 
     def encode(
@@ -49,10 +52,7 @@ class ThreeDiMPrior(ViewPrior):
         images: Float[Tensor, "view 3 height width"],
         generator: torch.Generator,
     ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
-        size = self.abilities.shape[1:]
-        if images.shape[-2:] != size:
-            images = functional.interpolate(images, size, mode="bilinear")
-        return 2 * images - 1
+        return 2 * resize(images, self.abilities.image_size) - 1
 
     def decode(
         self, clean: Float[Tensor, "view channel height width"]

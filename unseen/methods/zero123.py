@@ -1,3 +1,4 @@
+# length: one paper in one file: settings, training, sampling, distilling.
 """Zero-1-to-3 (Liu et al. 2023, "Zero-shot One Image to 3D Object", 2303.11328).
 
 Stable Diffusion, fine-tuned to draw an object as another camera sees it. The given view
@@ -22,11 +23,13 @@ from unseen.diffusion.prediction import x0_from_eps
 from unseen.diffusion.samplers import ddim
 from unseen.diffusion.schedules import ScaledLinearSchedule, unsqueeze_like
 from unseen.diffusion.times import times_leading
+from unseen.distillation.prior import check_given
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views, pick_views
 from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
 from unseen.methods.photometric import draw_latents, weighted_losses
+from unseen.methods.zero123_prior import Zero123Prior
 from unseen.networks.clip import ClipImageConfig, ClipImageEncoder
 from unseen.networks.conv_encoder import ConvEncoder, ConvEncoderConfig
 from unseen.networks.latent import (
@@ -264,6 +267,25 @@ class Zero123(ViewMethod):
         scales = self.schedule.alpha_sigma(t)
         alpha, sigma = (unsqueeze_like(scale, x_t).to(x_t) for scale in scales)
         return x0_from_eps(x_t, eps, alpha, sigma)
+
+    # ---- Distillation ---------------------------------------------------------------
+
+    def view_prior(self, context: Views) -> Zero123Prior:
+        size = self.config.image_size
+        check_given("Zero-1-to-3", context, size)
+        # As in sampling, of the first view alone.
+        given = Views(context.images, context.cameras)[:1]
+        with torch.no_grad():
+            embedding, latent = self._embed(given), self.given_latent(given)
+
+        def tokens(cameras: Cameras) -> Float[Tensor, "view 1 context"]:
+            count = len(cameras)
+            told = embedding.expand(count, -1)
+            return self.make_token(told, given.cameras.expand(count), cameras)
+
+        return Zero123Prior(
+            self.autoencoder, self.predict_noise, tokens, latent, self.schedule, size
+        )
 
 
 def pose_vectors(

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import importlib
 import itertools
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unseen.errors import UserError
+from unseen.networks.latent import Autoencoder, AutoencoderConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,23 +43,8 @@ class SmallLatentsConfig:
     near latents are near images."""
 
 
-@dataclasses.dataclass(frozen=True)
-class StableDiffusionLatentsConfig:
-    """Stable Diffusion's autoencoder (Rombach et al. 2022), which is not trained."""
-
-    widths: tuple[int, ...] = (128, 256, 512, 512)
-    """Channels at each resolution, finest first."""
-    num_blocks: int = 2
-    """Residual blocks per resolution."""
-    latent: int = 4
-    """Channels of the latents."""
-    num_groups: int = 32
-    """Groups of the normalisation layers."""
-    scale: float = 0.18215
-    """Factor on the encoder's latents."""
-
-
-LatentsConfig = PixelLatentsConfig | SmallLatentsConfig | StableDiffusionLatentsConfig
+LatentsConfig = PixelLatentsConfig | SmallLatentsConfig | AutoencoderConfig
+"""The last is Stable Diffusion's autoencoder, which is not trained."""
 
 
 class Latents(nn.Module, abc.ABC):
@@ -153,42 +136,26 @@ class SmallLatents(Latents):
 
 
 class StableDiffusionLatents(Latents):
-    """See `StableDiffusionLatentsConfig`; the module is that of diffusers.
+    """The scaled means that Stable Diffusion's autoencoder finds; see `Autoencoder`.
 
     Raises:
         UserError: diffusers is not installed.
     """
 
-    def __init__(self, config: StableDiffusionLatentsConfig) -> None:
+    def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        self.config, levels = config, len(config.widths)
-        self.factor, self.channels = 2 ** (levels - 1), config.latent
-        try:
-            diffusers = importlib.import_module("diffusers")
-        except ImportError as error:
-            raise UserError(
-                "Stable Diffusion's latents need the package diffusers: run `pip "
-                "install 'unseen[diffusion]'`."
-            ) from error
-        self.model: Any = diffusers.AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=config.widths,
-            layers_per_block=config.num_blocks,
-            latent_channels=config.latent,
-            norm_num_groups=config.num_groups,
-        )
-        self.requires_grad_(False)
+        self.factor, self.channels = config.factor, config.latent_channels
+        self.autoencoder = Autoencoder(config).requires_grad_(False)
 
     def encode(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch latent latent_height latent_width"]:
-        return self.model.encode(images).latent_dist.mode() * self.config.scale
+        return self.autoencoder.encode(images)[0] * self.autoencoder.config.scale
 
     def decode(
         self, latents: Float[Tensor, "batch latent latent_height latent_width"]
     ) -> Float[Tensor, "batch 3 height width"]:
-        return self.model.decode(latents / self.config.scale).sample
+        return self.autoencoder.decode(latents / self.autoencoder.config.scale)
 
 
 def make_latents(config: LatentsConfig) -> Latents:
