@@ -179,7 +179,7 @@ def affordable_sparsefusion(config: SparseFusionConfig) -> SparseFusionConfig:
         latents = dataclasses.replace(config.latents, width=8, halvings=1)
     else:
         latents = dataclasses.replace(
-            config.latents, widths=(8, 8), num_blocks=1, num_groups=4
+            config.latents, channels=(8, 8), blocks=1, groups=4
         )
     return dataclasses.replace(
         config,
