@@ -31,8 +31,8 @@ class Export:
     """Turn scenes into splats, meshes, videos, pictures, depth or camera files.
 
     Formats: ply and splat (3D Gaussians, fitted to the scene), points (PLY), glb (mesh
-    with vertex colours), glb-texture and obj (mesh with a texture), mp4, gif and webp
-    (along a camera path), cameras (pictures and a transforms.json as nerfstudio and
+    with vertex colours), glb-texture and obj (mesh with a texture); mp4, gif and webp,
+    along a camera path; cameras (pictures and a transforms.json as nerfstudio and
     instant-ngp read it) and depth (the same, with depth as 16-bit PNG and floats).
     """
 
