@@ -56,7 +56,7 @@ def _described() -> list[type]:
         try:
             hints = typing.get_type_hints(one)
         except NameError:
-            continue  # Names that only the type checker sees; commands nest no settings.
+            continue  # Names that only the type checker sees: those of commands.
         for hint in hints.values():
             waiting += [hint, *typing.get_args(hint)]
     return found
