@@ -24,6 +24,7 @@ FormatName = Literal[
     "mp4", "gif", "webp", "cameras", "depth",
 ]  # fmt: skip
 SCENE_FILE = "scene.safetensors"
+VIEWS_FILE = "cameras.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +207,11 @@ def _find_scenes(source: Path) -> dict[str, Path]:
         return {source.name: source / SCENE_FILE}
     found = sorted(source.glob(f"*/{SCENE_FILE}"))
     if not found:
+        if any(source.glob(f"*/{VIEWS_FILE}")):
+            raise UserError(
+                f"{source} holds views and no scenes: name results of a model that "
+                "samples scenes."
+            )
         raise UserError(
             f"{source} holds no scenes ({SCENE_FILE}): name a folder that `unseen "
             "sample` wrote, or a scene file."
