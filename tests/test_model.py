@@ -250,9 +250,9 @@ def test_scenes_of_no_image() -> None:
 
 
 def test_images_where_none_are_taken_and_none_where_some_are(picture: Path) -> None:
-    with pytest.raises(UserError, match=r"Dreamer .* takes no image: leave it out"):
+    with pytest.raises(UserError, match=r"Dreamer takes no image: leave it out"):
         Model(Dreamer()).sample_scenes(picture)
-    with pytest.raises(UserError, match=r"Painter makes scenes of images.*give a pict"):
+    with pytest.raises(UserError, match=r"Painter needs an image.*give a pict"):
         Model(Painter()).sample_scenes(None)
 
 

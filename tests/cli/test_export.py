@@ -92,8 +92,9 @@ def test_results_and_single_files(tmp_path: Path, monkeypatch):
     [
         (("missing.safetensors", "--format", "ply"), "does not exist"),
         (("empty", "--format", "ply"), "holds no scenes"),
+        (("views", "--format", "mp4"), "holds views and no scenes"),
         (("newer.safetensors", "--format", "ply"), "newer version"),
-        (("splats.safetensors", "--format", "glb"), "has no density"),
+        (("splats.safetensors", "--format", "glb"), "splats, which have no surface"),
         (("splats.safetensors", "--format", "ply", "--path", "loop"), "--path must"),
         (("splats.safetensors", "--format", "ply", "--fov", "0"), "--fov must"),
         (("batch.safetensors", "--format", "ply"), "batch of scenes"),
@@ -102,6 +103,8 @@ def test_results_and_single_files(tmp_path: Path, monkeypatch):
 )
 def test_what_cannot_be_done(tmp_path: Path, monkeypatch, capsys, words, reason: str):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "views" / "sample_00").mkdir(parents=True)
+    (tmp_path / "views" / "sample_00" / "cameras.json").write_text("{}")
     edit(tmp_path / "newer.safetensors", {"version": 99})
     save_scene(random_gaussians(), tmp_path / "splats.safetensors")
     save_scene(random_gaussians(batch=(2,)), tmp_path / "batch.safetensors")

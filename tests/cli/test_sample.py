@@ -138,8 +138,11 @@ BAD = [
 def test_bad_pictures(model, monkeypatch, capsys, tmp_path: Path, name: str):
     path, reason = bad_pictures(tmp_path)[name]
     status = run(monkeypatch, "sample", str(path), *SMALL)
-    assert_refused(status, capsys.readouterr(), reason)
+    captured = capsys.readouterr()
+    assert_refused(status, captured, reason)
     assert model.asked == {}
+    # No bar has been drawn yet: the sentence stands alone.
+    assert len(captured.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_what_makes_no_sense_is_said(folder: Path, monkeypatch, capsys) -> None:
     save_plate(folder / "plate.png")
     model = ["--model", folder / "model"]
     for words, said in (
-        (["sample", folder / "plate.png", *model], "takes no image: leave it out"),
+        (["sample", folder / "plate.png", *model], "out, and say what is wanted with"),
         (["sample", folder / "plate.png", "--prompt", "a"], "DFM takes no text"),
         (["sample", folder / "plate.png", *model, "--azimuth", 9], "leave out --azi"),
         (["sample", *model, "--azimuth", 400], "--azimuth must lie in"),

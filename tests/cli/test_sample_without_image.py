@@ -116,7 +116,7 @@ def test_results_of_no_image(work: Path, monkeypatch, capsys) -> None:
 
 def test_what_needs_an_image_says_so(work: Path, monkeypatch, capsys) -> None:
     for words, reason in (
-        (["--model", "skies"], "SkyDecoder makes scenes of images"),
+        (["--model", "skies"], "SkyDecoder needs an image"),
         ([str(save_plate(work / "plate.png")), "--model", "balls"], "takes no image"),
     ):
         assert run(monkeypatch, *words, "--out", "out") == 2

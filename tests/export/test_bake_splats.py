@@ -92,3 +92,10 @@ def test_the_sphere_around_scenes():
     expected = 3 * SCENE.center + shift
     assert float((center - expected).norm()) < 0.2
     assert 3 * 0.6 < radius < 3 * 0.8
+
+
+def test_the_sphere_around_a_fog_holds_its_box():
+    fog = ball(peak=0.01)
+    center, radius = surrounding_sphere(fog)
+    corners = fog.bounds()
+    assert float((corners - center).norm(dim=-1).max()) <= radius

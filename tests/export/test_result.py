@@ -102,8 +102,16 @@ def test_written_paths_and_progress(tmp_path: Path):
 
 def test_a_scene_without_surface_does_not_spoil_the_rest(tmp_path: Path):
     scenes = [ball(), ball(peak=0.05)]
-    out = tmp_path / "out"
-    write_results(out, scenes, torch.ones(3, 8, 8), ORIGIN, OPTIONS)
+    out, done = tmp_path / "out", []
+    write_results(
+        out,
+        scenes,
+        torch.ones(3, 8, 8),
+        ORIGIN,
+        OPTIONS,
+        report=lambda *step: done.append(step),
+    )
+    assert done[-1] == (15, 15) and done == sorted(done)
     assert (out / "scene_00" / "mesh.glb").exists()
     assert not (out / "scene_01" / "mesh.glb").exists()
     assert (out / "scene_01" / "orbit.mp4").exists()

@@ -28,6 +28,16 @@ def test_indexing_keeps_everything_together():
         assert torch.equal(chosen.depths[k], views.depths[source])
 
 
+def test_flattening_keeps_everything_together():
+    rows = [make_views(3), make_views(3, seed=1)]
+    flat, source = Views.stack(rows).flatten(), rows[1][1]
+    assert flat.shape == (6,)
+    assert torch.equal(flat.images[4], source.images)
+    assert torch.equal(flat.cameras.near[4], source.cameras.near)
+    assert flat.masks is not None and source.masks is not None
+    assert torch.equal(flat.masks[4], source.masks)
+
+
 def test_stack_and_cat_invert_indexing():
     views = make_views(4)
     for joined in (

@@ -20,8 +20,8 @@ class Shard:
     """Pack any data set that can be read into a few large tar files (webdataset).
 
     Training reads them like the data set itself, with fewer and larger reads. Run the
-    same command again to continue after an interruption. `unseen data shard OUT
-    --verify` compares finished shards with their checksums.
+    same command again to continue after an interruption. Finished shards are compared
+    with their checksums by `unseen data shard OUT --verify`.
     """
 
     data: tyro.conf.Positional[str]

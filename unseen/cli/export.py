@@ -24,6 +24,7 @@ FormatName = Literal[
     "mp4", "gif", "webp", "cameras", "depth",
 ]  # fmt: skip
 SCENE_FILE = "scene.safetensors"
+VIEWS_FILE = "cameras.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Export:
     """Turn scenes into splats, meshes, videos, pictures, depth or camera files.
 
     Formats: ply and splat (3D Gaussians, fitted to the scene), points (PLY), glb (mesh
-    with vertex colours), glb-texture and obj (mesh with a texture), mp4, gif and webp
-    (along a camera path), cameras (pictures and a transforms.json as nerfstudio and
+    with vertex colours), glb-texture and obj (mesh with a texture); mp4, gif and webp,
+    along a camera path; cameras (pictures and a transforms.json as nerfstudio and
     instant-ngp read it) and depth (the same, with depth as 16-bit PNG and floats).
     """
 
@@ -206,6 +207,11 @@ def _find_scenes(source: Path) -> dict[str, Path]:
         return {source.name: source / SCENE_FILE}
     found = sorted(source.glob(f"*/{SCENE_FILE}"))
     if not found:
+        if any(source.glob(f"*/{VIEWS_FILE}")):
+            raise UserError(
+                f"{source} holds views and no scenes: name results of a model that "
+                "samples scenes."
+            )
         raise UserError(
             f"{source} holds no scenes ({SCENE_FILE}): name a folder that `unseen "
             "sample` wrote, or a scene file."

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Import:
     """Turn weights that a system's authors released into a model folder of ours.
 
-    `unseen models` lists the systems. Nothing in the file is executed, and every
-    tensor is checked. The folder is what `unseen sample --model`, `unseen eval` and
-    `unseen.load` take.
+    The systems are listed by `unseen models`. Nothing in the file is executed, and
+    every tensor is checked. The folder is what `unseen sample --model`, `unseen eval`
+    and the function `unseen.load` take.
     """
 
     system: tyro.conf.Positional[str]

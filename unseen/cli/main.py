@@ -14,6 +14,7 @@ from unseen.cli.eval import Eval
 from unseen.cli.eval_prior import EvalPrior
 from unseen.cli.eval_table import EvalTable
 from unseen.cli.export import Export
+from unseen.cli.help_text import help_texts
 from unseen.cli.import_weights import Import
 from unseen.cli.models import Models
 from unseen.cli.sample import Demo, Sample
@@ -51,6 +52,7 @@ def parse(arguments: list[str]) -> Any:
         prog="unseen",
         description="Sample the 3D scenes that an image could belong to.",
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+        registry=help_texts(),
     )
 
 

@@ -19,14 +19,20 @@ class Bar:
 
     def __init__(self, progress: rich.progress.Progress, label: str) -> None:
         self._progress = progress
+        progress.start()
         self._task = progress.add_task(label, total=None)
 
     def report(self, done: int, total: int) -> None:
         self._progress.update(self._task, completed=done, total=total)
 
 
-def progress_bars() -> rich.progress.Progress:
-    """Bars on the error stream: the output holds the paths alone."""
+@contextmanager
+def progress_bars() -> Iterator[rich.progress.Progress]:
+    """Bars on the error stream: the output holds the paths alone.
+
+    Nothing is drawn before the first bar, so that the sentence of an early error stands
+    alone.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -42,7 +48,11 @@ def progress_bars() -> rich.progress.Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     ]
-    return Progress(*columns, console=Console(stderr=True))
+    progress = Progress(*columns, console=Console(stderr=True))
+    try:
+        yield progress
+    finally:
+        progress.stop()
 
 
 @contextmanager

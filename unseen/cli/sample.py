@@ -36,10 +36,11 @@ class Sample:
     for every scene an orbit video, the scene itself and, where the model's scenes have
     them, a video of depth, a coloured mesh (GLB) and splats (PLY).
 
-    A model that samples views and no scenes (3DiM, GeNVS, Zero-1-to-3) gives the views
-    around the object instead, as a video and as pictures with their cameras.
-    Interrupted, it goes on with the next view when the same command is run again. A
-    model of text (MVDream) takes a prompt and no image.
+    A model that samples views and no scenes (3DiM, GeNVS, SparseFusion, Zero-1-to-3)
+    gives views around the object instead, as a video and as pictures with their
+    cameras. Interrupted, it goes on with the next view when the same command is run
+    again. A model of text (MVDream) takes a prompt and no image; a model of objects
+    themselves (RenderDiffusion, HoloDiffusion, DiffRF) can do without.
     """
 
     image: tyro.conf.Positional[Path | None] = None

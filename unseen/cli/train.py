@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from unseen.cli.help_text import help_texts
 from unseen.errors import UserError
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def parse_train(arguments: list[str]) -> Train:
         prog="unseen train",
         config=config,
         return_unknown_args=True,
+        registry=help_texts(),
     )
     if train.preset not in PRESETS:
         raise UserError(
@@ -169,6 +171,7 @@ def _override(name: str, preset: Preset, overrides: tuple[str, ...]) -> Preset:
             args=list(overrides),
             prog=f"unseen train {name} --data FOLDER --out RUN [--resume]",
             description=f"Settings of the preset {name} that can be overridden.",
+            registry=help_texts(),
         )
     except ValueError as error:
         raise UserError(f"{error}.") from error

@@ -22,9 +22,9 @@ MODEL_FILES = ("config.json", "model/config.json")
 class View:
     """Look at scenes in the browser, or sample them there.
 
-    Of a folder that `unseen sample` or `unseen demo` has written, and of a scene file
-    (.safetensors), the scenes are shown. Of a model, the page takes a picture, shows
-    how its scenes are made step by step, and lets one keep, discard and download them.
+    Of a folder that `unseen sample` or `unseen demo` has written, and of a scene's
+    file, the scenes are shown. Of a model, the page takes a picture, shows how its
+    scenes are made step by step, and lets one keep, discard and download them.
     Needs the extra `viewer`: pip install 'unseen[viewer]'.
     """
 

@@ -38,7 +38,7 @@ RAYS_AT_A_TIME = 4096
 class PixelAlignedConfig:
     """Sizes and conventions; sizes are the paper's, conventions those we train with.
 
-    `unseen.checkpoints.dfm_authors` has the settings of the released weights.
+    The settings of the released weights are in `unseen.checkpoints.dfm_authors`.
     """
 
     encoder: DiTEncoderConfig = dataclasses.field(default_factory=DiTEncoderConfig)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unseen.errors import UserError
+from unseen.scenes.gaussians import GaussianScene
 from unseen.scenes.scene import FieldScene, Scene
 
 CHUNK = 2**17
@@ -34,6 +35,11 @@ class DensityGrid:
 
 def require_field(scene: Scene) -> FieldScene:
     """The scene itself; UserError if it is no field, ValueError if it is a batch."""
+    if isinstance(scene, GaussianScene):
+        raise UserError(
+            "these are splats, which have no surface: render them, or write them as "
+            "ply or splat."
+        )
     if not isinstance(scene, FieldScene):
         raise UserError(
             f"a {type(scene).__name__} has no density that a mesh or splats could be "

@@ -78,17 +78,17 @@ def write_results(
     """Write videos, meshes, splats, scene files, a contact sheet and a page.
 
     `scenes` are single scenes, sampled from `image` (in [0, 1]) or, where that is
-    None, from no image. The folder `out`
-    appears whole at the end or not at all; it must not hold anything, or, with
-    `overwrite`, nothing but earlier results. Returns the written files. A scene
-    without a surface, or that is no field, gets no mesh and no splats, which its page
-    entry says; one without depth gets no video of it.
+    None, from no image. The folder `out` appears whole at the end or not at all; it
+    must not hold anything, or, with `overwrite`, nothing but earlier results. Returns
+    the written files. A scene without a surface, or that is no field, gets no mesh and
+    no splats, which its page entry says; one without depth gets no video of it.
 
     Raises UserError if `out` is in use or cannot be written, or the disk is full.
     """
     if not scenes:
         raise ValueError("there are no scenes to write")
-    counter = _Counter(report, len(scenes) * (options.frames + 3) + 1)
+    steps = options.frames + 3
+    counter = _Counter(report, len(scenes) * steps + 1)
     names = [f"scene_{i:02d}" for i in range(len(scenes))]
     with result_folder(out, overwrite) as folder, write_errors(out):
         orbits, panels = [], []
@@ -97,6 +97,7 @@ def write_results(
             save_scene(scene, folder / name / "scene.safetensors", provenance)
             orbits.append(_write_videos(folder / name, scene, options, counter))
             splats, note = _write_geometry(folder / name, scene, options, counter)
+            counter.reach((i + 1) * steps)
             panels.append(_panel(folder, name, i, splats, note))
         sheet = draw_contact_sheet(image, orbits, origin.title)
         save_contact_sheet(sheet, folder / "contact_sheet.png")
@@ -117,7 +118,11 @@ class _Counter:
         self._report, self._total, self._done = report, total, 0
 
     def advance(self, steps: int) -> None:
-        self._done += steps
+        self.reach(self._done + steps)
+
+    def reach(self, done: int) -> None:
+        """Count up to `done`: what a scene lacks takes no steps."""
+        self._done = done
         if self._report is not None:
             self._report(self._done, self._total)
 
@@ -141,14 +146,12 @@ def _write_geometry(
     """Mesh and splats; the splats, and what the scene lacks."""
     if isinstance(scene, GaussianScene):
         write_splat_ply(scene, folder / "splats.ply")
-        counter.advance(2)
         return scene, "No mesh: these are splats, which have no surface."
     try:
         save_glb(scene, folder / "mesh.glb", options.mesh_resolution)
         counter.advance(1)
         splats = bake_splats(scene, options.splats)
         write_splat_ply(splats, folder / "splats.ply")
-        counter.advance(1)
     except UserError as error:
         # One empty scene must not cost the others; a full disk must stop all.
         if isinstance(error.__cause__, OSError):

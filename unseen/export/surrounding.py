@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unseen.data.cameras import MARGIN
+from unseen.errors import UserError
 from unseen.export.grid import sample_density, surface_level
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.trajectories import random_sphere_cameras
@@ -44,7 +46,8 @@ def _matter(scene: Scene) -> Float[Tensor, "point 3"]:
         return points[:: len(points) // 100_000 + 1]
     if isinstance(scene, FieldScene):
         grid = sample_density(scene, 40)
-        if float(grid.density.max()) > 0:
+        # A fog without a surface fills its box.
+        with contextlib.suppress(UserError):
             level = min(surface_level(grid), float(grid.density.max()))
             return grid.centers((grid.density >= level).nonzero())
     low, high = scene.bounds().cpu()

@@ -60,6 +60,12 @@ class Views:
     def to(self, device: torch.device | str) -> Views:
         return self._map(lambda x: x.to(device), self.cameras.to(device))
 
+    def flatten(self) -> Views:
+        """All batch axes as one."""
+        return self._map(
+            lambda x: x.flatten(0, len(self.shape) - 1), self.cameras.reshape(-1)
+        )
+
     def shrink(self, size: tuple[int, int]) -> Views:
         """Average over pixels, down to (height, width) `size`.
 

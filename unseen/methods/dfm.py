@@ -260,9 +260,7 @@ class DFM(SceneMethod):
         Models of other scenes (`SampleConfig.azimuths` is empty) sample the last of
         `cameras`, and raise a UserError without them.
         """
-        asked = vars(options or SampleOptions())
-        chosen = {name: x for name, x in asked.items() if x is not None}
-        config = dataclasses.replace(self.config.sampling, **chosen)
+        config = (options or SampleOptions()).over(self.config.sampling)
         if config.azimuths:
             targets = self.completion_cameras(context)
         elif cameras is not None:

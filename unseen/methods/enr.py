@@ -84,8 +84,8 @@ class ENR(SceneMethod):
         first, second = views[:, 0:count:2], views[:, 1:count:2]
         both = Views.cat([first, second], dim=1)
         other = Views.cat([second, first], dim=1)
-        scene = self.infer(_flat(both))
-        target = _flat(other)
+        scene = self.infer(both.flatten())
+        target = other.flatten()
         drawn = scene.render(target.cameras[:, None], target.size).color[:, 0]
         absolute = (drawn - target.images).abs().mean(dim=(1, 2, 3))
         dissimilar = 1 - structural_similarity(drawn, target.images)
@@ -136,8 +136,3 @@ class ENR(SceneMethod):
         if on_step is not None:
             on_step(1, 1, scene)
         return scene
-
-
-def _flat(views: Views) -> Views:
-    """(batch view) to one axis."""
-    return Views(views.images.flatten(0, 1), views.cameras.reshape(-1))

@@ -23,11 +23,16 @@ from unseen.diffusion.prediction import edm_scales, edm_weight
 from unseen.diffusion.samplers import heun, initial_state, times_karras
 from unseen.diffusion.schedules import EDMSchedule, unsqueeze_like
 from unseen.distillation.prior import check_given
-from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views, pick_views
 from unseen.methods.genvs_prior import GeNVSPrior
-from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
+from unseen.methods.method import (
+    Losses,
+    SampleOptions,
+    ViewMethod,
+    check_size,
+    evaluating,
+)
 from unseen.methods.photometric import weighted_losses
 from unseen.networks.ddpm_plus_plus import DDPMPlusPlus, DDPMPlusPlusConfig
 from unseen.networks.feature_mlp import FeatureMLP, FeatureMLPConfig
@@ -170,15 +175,8 @@ class GeNVS(ViewMethod):
         Raises:
             UserError: the images have another size than the method's.
         """
-        size = self.config.image_size
-        if known.size != (size, size):
-            raise UserError(
-                f"GeNVS was trained with images of {size} x {size} pixels, not "
-                f"{known.size[0]} x {known.size[1]}: resize them."
-            )
-        asked = vars(options or SampleOptions())
-        chosen = {name: x for name, x in asked.items() if x is not None}
-        sampling = dataclasses.replace(self.config.sampling, **chosen)
+        check_size("GeNVS", known, self.config.image_size)
+        sampling = (options or SampleOptions()).over(self.config.sampling)
         draw = PerSampleNoise([torch.Generator().manual_seed(s) for s in seeds])
         # Scaled by the largest sigma, 80: what is left of an image in it is nothing.
         start = initial_state(draw(known.images[:, 0]), self.schedule)

@@ -41,8 +41,8 @@ from unseen.scenes.voxel_features import VOXEL_SAMPLING, VoxelFeatureScene
 class HoloDiffusionConfig:
     """Settings of HoloDiffusion; the default sizes are those of the authors' settings.
 
-    Weights of the authors' code need `last_pass`, `swapped_axes` and the decoder's
-    `activation="last"`: what that code does, and the paper does not describe.
+    Weights of the authors' code need `last_pass`, `swapped_axes` and, of the decoder,
+    the `activation` "last": what that code does, and the paper does not describe.
 
     Raises:
         ValueError: the grid cannot be halved as often as the network does.

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -116,6 +116,9 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
+Settings = TypeVar("Settings")
+
+
 @dataclasses.dataclass(frozen=True)
 class SampleOptions:
     """What a user may ask of sampling; None leaves it to the method.
@@ -151,6 +154,11 @@ class SampleOptions:
             raise UserError(
                 f"the guidance must be a number from 0 on, not {self.guidance}."
             )
+
+    def over(self, settings: Settings) -> Settings:
+        """A method's settings of sampling (a dataclass), but for what is asked for."""
+        asked = {name: x for name, x in vars(self).items() if x is not None}
+        return dataclasses.replace(settings, **asked)  # type: ignore[type-var]
 
     def check(self, method: Method) -> None:
         """Raise UserError if something is asked for that the method does not have."""
@@ -306,20 +314,33 @@ def check_input(
         )
     name = type(method).__name__
     if len(context) > 0 and method.max_context == 0:
-        raise UserError(
-            f"{name} samples scenes of its own and takes no image: leave it out."
-        )
+        text = "prompt" in method.sample_options
+        instead = ", and say what is wanted with --prompt" if text else ""
+        raise UserError(f"{name} takes no image: leave it out{instead}.")
     if len(context) > 0:
         check_views(context, method.max_context)
         if cameras is not None:
             check_targets(cameras, context.cameras)
     elif method.min_context > 0:
         raise UserError(
-            f"{name} makes scenes of images, and there is none: give a picture of an "
-            "object."
+            f"{name} needs an image, and there is none: give a picture of an object."
         )
     elif cameras is not None:
         check_cameras(cameras, "target camera")
+
+
+def check_size(name: str, known: Views, image_size: int) -> None:
+    """Refuse images of another size than that of the model called `name`.
+
+    Raises:
+        UserError: the images are not squares of `image_size` pixels a side.
+    """
+    height, width = known.size
+    if (height, width) != (image_size, image_size):
+        raise UserError(
+            f"{name} was trained with images of {image_size} x {image_size} pixels, "
+            f"not {height} x {width}: resize them."
+        )
 
 
 def add_view(

@@ -216,10 +216,9 @@ class MVDream(JointViewMethod):
         Raises:
             UserError: the sampler does not know so many steps.
         """
-        asked = vars(options or SampleOptions())
-        chosen = {name: x for name, x in asked.items() if x is not None}
-        text = self.complete_text(chosen.pop("prompt", ""), cameras.shape[1])
-        sampling = dataclasses.replace(self.config.sampling, **chosen)
+        asked = options or SampleOptions()
+        text = self.complete_text(asked.prompt or "", cameras.shape[1])
+        sampling = dataclasses.replace(asked, prompt=None).over(self.config.sampling)
         times = times_leading(sampling.num_steps, self.schedule.num_steps)
         draw = PerSampleNoise([torch.Generator().manual_seed(s) for s in seeds])
         told = cameras if cameras.shape[1] > 1 else None

@@ -30,11 +30,16 @@ from unseen.encoders.epipolar import (
     EpipolarFeatures,
     EpipolarTransformer,
 )
-from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.rays import pixel_centers
 from unseen.geometry.views import Example, Views
-from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
+from unseen.methods.method import (
+    Losses,
+    SampleOptions,
+    ViewMethod,
+    check_size,
+    evaluating,
+)
 from unseen.methods.photometric import weighted_losses
 from unseen.methods.sparsefusion_prior import SparseFusionPrior
 from unseen.networks.feature_unet import FeatureUNet, FeatureUNetConfig
@@ -264,15 +269,8 @@ class SparseFusion(ViewMethod):
         Raises:
             UserError: the images have another size than the method's.
         """
-        size = self.config.image_size
-        if known.size != (size, size):
-            raise UserError(
-                f"SparseFusion was trained with images of {size} x {size} pixels, not "
-                f"{known.size[0]} x {known.size[1]}: resize them."
-            )
-        asked = vars(options or SampleOptions())
-        chosen = {name: x for name, x in asked.items() if x is not None}
-        sampling = dataclasses.replace(self.config.sampling, **chosen)
+        check_size("SparseFusion", known, self.config.image_size)
+        sampling = (options or SampleOptions()).over(self.config.sampling)
         draw = PerSampleNoise([torch.Generator().manual_seed(seed) for seed in seeds])
 
         estimates: list[Tensor] = []

@@ -22,11 +22,16 @@ from unseen.diffusion.prediction import x0_from_eps
 from unseen.diffusion.samplers import ancestral
 from unseen.diffusion.schedules import LogSNRSchedule, unsqueeze_like
 from unseen.diffusion.times import times_uniform
-from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.rays import image_rays
 from unseen.geometry.views import Example, Views, pick_views
-from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
+from unseen.methods.method import (
+    Losses,
+    SampleOptions,
+    ViewMethod,
+    check_size,
+    evaluating,
+)
 from unseen.methods.photometric import weighted_losses
 from unseen.methods.threedim_prior import ThreeDiMPrior
 from unseen.networks.xunet import XUNet, XUNetConfig
@@ -92,7 +97,7 @@ class ThreeDiM(ViewMethod):
             example.context.shape[1], (batch, count), generator=generator
         )
         clean = pick_views(example.context, chosen)
-        target = _flat(example.target)
+        target = example.target.flatten()
         device = target.images.device
         kept = torch.rand(batch * count, generator=generator)
         kept = (kept >= self.config.drop_condition).to(device)
@@ -101,7 +106,7 @@ class ThreeDiM(ViewMethod):
             device
         )
         x_t = self.schedule.add_noise(2 * target.images - 1, noise, t)
-        eps = self.predict_noise(_flat(clean), x_t, target.cameras, t, kept, blank)
+        eps = self.predict_noise(clean.flatten(), x_t, target.cameras, t, kept, blank)
         error = (eps - noise).square().mean(dim=(1, 2, 3))
         return weighted_losses([("noise", 1.0, error)])
 
@@ -140,15 +145,8 @@ class ThreeDiM(ViewMethod):
         Raises:
             UserError: the images have another size than the method's.
         """
-        size = self.config.image_size
-        if known.size != (size, size):
-            raise UserError(
-                f"3DiM was trained with images of {size} x {size} pixels, not "
-                f"{known.size[0]} x {known.size[1]}: resize them."
-            )
-        asked = vars(options or SampleOptions())
-        chosen = {name: x for name, x in asked.items() if x is not None}
-        sampling = dataclasses.replace(self.config.sampling, **chosen)
+        check_size("3DiM", known, self.config.image_size)
+        sampling = (options or SampleOptions()).over(self.config.sampling)
         device = known.images.device
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         draw = PerSampleNoise(generators)
@@ -231,11 +229,6 @@ def pair_rays(
     directions = torch.nn.functional.normalize(directions, dim=-1)
     rays = torch.cat([origins, directions], dim=-1)
     return rays.transpose(-1, -2).unflatten(-1, size)
-
-
-def _flat(views: Views) -> Views:
-    """(batch view) to one axis."""
-    return Views(views.images.flatten(0, 1), views.cameras.reshape(-1))
 
 
 # Batch 128, Adam at 1e-4, warm-up over 10 M examples, an average whose half-life is

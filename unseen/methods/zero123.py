@@ -24,10 +24,15 @@ from unseen.diffusion.samplers import ddim
 from unseen.diffusion.schedules import ScaledLinearSchedule, unsqueeze_like
 from unseen.diffusion.times import times_leading
 from unseen.distillation.prior import check_given
-from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views, pick_views
-from unseen.methods.method import Losses, SampleOptions, ViewMethod, evaluating
+from unseen.methods.method import (
+    Losses,
+    SampleOptions,
+    ViewMethod,
+    check_size,
+    evaluating,
+)
 from unseen.methods.photometric import draw_latents, weighted_losses
 from unseen.methods.zero123_prior import Zero123Prior
 from unseen.networks.clip import ClipImageConfig, ClipImageEncoder
@@ -132,8 +137,8 @@ class Zero123(ViewMethod):
         chosen = torch.randint(
             example.context.shape[1], (batch, count), generator=generator
         )
-        given = _flat(pick_views(example.context, chosen))
-        target = _flat(example.target)
+        given = pick_views(example.context, chosen).flatten()
+        target = example.target.flatten()
         device = target.images.device
         # One number decides on both conditions, so that they overlap by `drop`.
         place = torch.rand(batch * count, generator=generator).to(device)
@@ -206,15 +211,8 @@ class Zero123(ViewMethod):
             UserError: the images have another size than the method's, or the sampler
                 does not know so many steps.
         """
-        size = self.config.image_size
-        if known.size != (size, size):
-            raise UserError(
-                f"this model was trained with images of {size} x {size} pixels, not "
-                f"{known.size[0]} x {known.size[1]}: resize them."
-            )
-        asked = vars(options or SampleOptions())
-        chosen = {name: x for name, x in asked.items() if x is not None}
-        sampling = dataclasses.replace(self.config.sampling, **chosen)
+        check_size("Zero-1-to-3", known, self.config.image_size)
+        sampling = (options or SampleOptions()).over(self.config.sampling)
         times = times_leading(
             sampling.num_steps, self.schedule.num_steps, drop_noisiest=True
         )
@@ -315,8 +313,3 @@ def _spherical(cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
         torch.atan2(y, x),
         (x * x + y * y + z * z).sqrt(),
     )
-
-
-def _flat(views: Views) -> Views:
-    """(batch view) to one axis."""
-    return Views(views.images.flatten(0, 1), views.cameras.reshape(-1))

@@ -16,8 +16,8 @@ class XUNetConfig:
     """Widths and depths; the defaults are those of the paper's listing.
 
     The last four settings tell the paper's network from the public port's, whose
-    weights need `noise_level="log_snr"`, `film_activation=False`,
-    `attention_projection=True` and `resample="output"`.
+    weights need `noise_level="log_snr"`, `film_activation=False`, and
+    also `attention_projection=True` and `resample="output"`.
 
     Raises:
         ValueError: lists of different lengths, or channels that cannot be divided.
