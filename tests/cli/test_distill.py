@@ -258,7 +258,6 @@ FAULTS = [
     (["{sd}", "--prompt", " "], "is empty"),
     (["{sd}", "--prompt", "a", "--image", "{plate}"], "not both"),
     (["{sd}", "--prompt", "a", "--preset", "mvdream"], "told the cameras"),
-    (["{sd}", "--prompt", "a", "--preset", "best"], "no preset 'best'"),
     (["{sd}", "--prompt", "a", "--steps", "0"], "--steps must lie in 1"),
     (["{3dim}", "--prompt", "a"], "takes no text"),
     (["{3dim}"], "needs a picture"),
@@ -271,7 +270,16 @@ FAULTS = [
     (["{mvdream}", "--prompt", "a", "--preset", "small"], "--preset mvdream"),
     (["{mvdream}", "--prompt", "a", "--perpendicular"], "leave it out"),
     (["nowhere", "--prompt", "a"], "there is no model 'nowhere'"),
+    (["nowhere", "--prompt", "a", "--preset", "best"], "no preset 'best'"),
 ]
+
+
+def test_a_gpu_that_is_not_there(work: Path, monkeypatch, capsys) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    words = ("--prior", "vehicles-64", "--prompt", "a", "--out", "out")
+    assert run(monkeypatch, *words, "--device", "cuda") == 2
+    assert "the device 'cuda' is not available" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "reason"), FAULTS)

@@ -105,6 +105,7 @@ def test_what_makes_no_sense_is_said(folder: Path, monkeypatch, capsys) -> None:
         (["sample", folder / "plate.png", *model], "out, and say what is wanted with"),
         (["sample", folder / "plate.png", "--prompt", "a"], "DFM takes no text"),
         (["sample", folder / "plate.png", *model, "--azimuth", 9], "leave out --azi"),
+        (["sample", *model, "--prompt", " "], "the --prompt is empty"),
         (["sample", *model, "--azimuth", 400], "--azimuth must lie in"),
         (["sample", *model, "--views", 0], "--views must lie in"),
         (["sample", *model, "--steps", 2000], "takes 1 to 1000 steps"),

@@ -295,6 +295,6 @@ def test_models_lists_methods_and_presets(
     # Names are whole, however narrow the terminal is.
     rows = {line.split()[0]: line for line in lines if line.strip()}
     assert "import dfm" in rows["DFM"] and "one" in rows["Sky"].split()
-    assert "to train" in rows["dfm-re10k-128"]
-    assert sum("vehicles-64" in line and "bundled" in line for line in lines) == 1
+    assert not [line for line in lines if "…" in line]
+    assert "of a text" in "".join(lines)
     assert max(len(line.rstrip()) for line in lines) <= 80

@@ -79,17 +79,15 @@ class Distill:
         """Distill, write, and print the paths of what was written."""
         self._check()
         # PyTorch takes seconds to import: `--help` and bad arguments need not wait.
-        import torch
-
         from unseen.cli.distill_run import DistillRun
         from unseen.export.result_folder import check_out
+        from unseen.training.trainer import choose_device
 
         check_out(self.out, self.overwrite)
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        prior, given = self._read_prior(torch.device(device))
-        config = self._config(prior, device)
+        self._check_preset()
+        device = choose_device(self.device)
+        prior, given = self._read_prior(device)
+        config = self._config(prior, device.type)
         run = DistillRun(self, prior, config, given)
         for path in run.run():
             print(path)
@@ -116,6 +114,16 @@ class Distill:
             raise UserError(
                 "give a --prompt (for a model of text) or an --image (for another "
                 "model of views), not both."
+            )
+
+    def _check_preset(self) -> None:
+        """Refuse an unknown preset before the prior, which may be large, is read."""
+        from unseen.distillation.presets import DISTILL_PRESETS
+
+        if self.preset is not None and self.preset not in DISTILL_PRESETS:
+            raise UserError(
+                f"there is no preset '{self.preset}': choose one of "
+                f"{', '.join(DISTILL_PRESETS)}."
             )
 
     def _read_prior(self, device: torch.device) -> tuple[ViewPrior, Views | None]:
@@ -197,14 +205,8 @@ class Distill:
         return dataclasses.replace(config, prompts=prompts, **asked)
 
     def _preset(self, prior: ViewPrior, device: str) -> str:
-        from unseen.distillation.presets import DISTILL_PRESETS
 
         if self.preset is not None:
-            if self.preset not in DISTILL_PRESETS:
-                raise UserError(
-                    f"there is no preset '{self.preset}': choose one of "
-                    f"{', '.join(DISTILL_PRESETS)}."
-                )
             return self.preset
         if prior.abilities.group > 1:
             return "small-mvdream" if device == "cpu" else "mvdream"

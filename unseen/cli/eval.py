@@ -102,14 +102,15 @@ class Eval:
 
     def run(self) -> None:
         """Measure, print the tables, and write the folder where that was asked for."""
-        from unseen.cli.eval_setup import choose_device, load_entries
+        from unseen.cli.eval_setup import load_entries
         from unseen.evaluation.held_out import PosteriorSettings
         from unseen.evaluation.protocols import ProtocolSettings, find_protocol
         from unseen.files import check_place
         from unseen.methods.dfm import DFM
+        from unseen.training.trainer import choose_device
 
         self._check()
-        device = choose_device(self.device)
+        device = choose_device(self.device).type
         # Numbers that make no sense are refused before anything is read.
         settings = ProtocolSettings(self.index, self.context, self.views, self.seed)
         posterior = PosteriorSettings(
@@ -287,9 +288,8 @@ class Eval:
         from unseen.evaluation.novel_views import measure_baselines, measure_candidate
 
         with labelled_bars() as bar:
-            for entry in entries:
-                report = bar(entry.candidate.label)
-                measure_candidate(entry.candidate, plan, journal, report)
+            for one in (entry.candidate for entry in entries):
+                measure_candidate(one, plan, journal, bar(one.label))
             if training:
                 side = entries[0].candidate.image_size
                 measure_baselines(training, side, plan, journal, bar)

@@ -70,13 +70,14 @@ class EvalPrior:
 
     def run(self) -> None:
         """Measure, print the table, and write the folder where that was asked for."""
-        from unseen.cli.eval_setup import choose_device, load_entries
+        from unseen.cli.eval_setup import load_entries
         from unseen.evaluation.prior_objects import PriorSettings
         from unseen.files import check_place
+        from unseen.training.trainer import choose_device
 
         settings = PriorSettings(self.samples, self.views, self.points, self.seed)
         self._check()
-        device = choose_device(self.device)
+        device = choose_device(self.device).type
         if self.out is not None:
             check_place(self.out)
         entries = load_entries(self.models, self.steps, None, device)

@@ -158,18 +158,3 @@ def digest_weights(source: str | None) -> str | None:
     if source is None or not Path(source).is_file():
         return source
     return digest_file(Path(source))
-
-
-def choose_device(device: str) -> str:
-    """The device by name; "auto" is the GPU where there is one.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device here: leave out --device.")
-    return device

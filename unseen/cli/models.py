@@ -44,6 +44,7 @@ def _methods() -> list[dict[str, Any]]:
             "stochastic": method.stochastic,
             "min_context": method.min_context,
             "max_context": method.max_context,
+            "text": "prompt" in method.sample_options,
             "importers": [k for k, entry in IMPORTERS.items() if entry.method == name],
         }
         for name, (method, _) in METHODS.items()
@@ -68,6 +69,7 @@ def _samples(method: dict[str, Any]) -> str:
         views = None if most is None else f"{most} view"
     else:
         views = "no view" if most == 0 else f"no view, or {most or 'any'}"
+    views = "of a text" if method["text"] else views
     return count + kind + (f" ({views})" if views else "")
 
 
@@ -111,14 +113,13 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
     _print(
         console,
         "Presets, for `unseen train`",
-        ["name", "method", "pixels", "steps", "weights", ""],
+        ["name", "method", "pixels", "steps", ""],
         [
             [
                 p["name"],
                 p["method"],
                 str(p["image_size"]),
                 _short(p["steps"]),
-                "bundled" if p["bundled"] else "to train",
                 p["description"],
             ]
             for p in listing["presets"]
@@ -157,11 +158,11 @@ def _print(console: Any, title: str, columns: list[str], rows: list[list[str]]) 
     )
     for column in columns:
         is_number = column in ("pixels", "steps", "parameters", "MB")
-        # Names stay whole: they are what one types.
+        # Names and methods stay whole: they are what one types, or a single word.
         table.add_column(
             column,
             justify="right" if is_number else "left",
-            no_wrap=column == "name" or is_number,
+            no_wrap=column in ("name", "method") or is_number,
         )
     for row in rows:
         table.add_row(*row)

@@ -206,6 +206,8 @@ class Sample:
             "views": (1, 1000),
         }
         check_ranges(self, ranges)
+        if self.prompt is not None and not self.prompt.strip():
+            raise UserError("the --prompt is empty: say what is wanted in it.")
         if self.image is not None and self.azimuth is not None:
             raise UserError(
                 "the image is what is seen from azimuth 0: leave out --azimuth."
