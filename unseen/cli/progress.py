@@ -52,7 +52,9 @@ def progress_bars() -> Iterator[rich.progress.Progress]:
     try:
         yield progress
     finally:
-        progress.stop()
+        # Bars that were never drawn would end in an empty line all the same.
+        if progress.live.is_started:
+            progress.stop()
 
 
 @contextmanager
