@@ -91,6 +91,12 @@ FIELD: tuple[FieldRow, ...] = (
         Published(21.01, 0.57, fid=8.99),
         Published(17.05, 0.53, fid=6.57),
     ),
+    FieldRow(
+        "GeNVS",
+        "GeNVS",
+        "Chan et al. 2023",
+        Published(20.7, 0.89, 0.104, 6.47),
+    ),
     # Its paper reports CO3D and RealEstate10K, not ShapeNet-SRN.
     FieldRow("DFM", "DFM", "Tewari et al. 2023"),
 )

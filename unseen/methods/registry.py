@@ -127,8 +127,8 @@ PRESETS: dict[str, Preset] = {
         num_target=2,
         description="One image of an object of any kind to 3D scenes at 64x64.",
     ),
-    # Held-out, after 67,000 examples: input 28.3 dB, best of 8 samples 17.8 dB on novel
-    # views (deterministic 18.7 dB); see docs/models/vehicles-64.md.
+    # Held-out, after 94,000 examples: input 29.1 dB, best of 8 samples 18.2 dB on novel
+    # views (deterministic 19.1 dB); see docs/models/vehicles-64.md.
     "vehicles-64": Preset(
         DFMConfig(
             dataclasses.replace(_SMALL_FRUSTUM, detail=0.4, trust=2.0),
