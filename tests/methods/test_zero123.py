@@ -226,7 +226,9 @@ def test_seeds_and_what_a_sample_depends_on() -> None:
     camera = views(1, 1, seed=7).cameras[:, 0].expand(3)
     options = SampleOptions(num_steps=3)
     found = method.sample_view(known, camera, [5, 6, 5], options)
-    assert torch.equal(found[0], found[2]) and not torch.allclose(found[0], found[1])
+    assert torch.allclose(found[0], found[2], atol=1e-6) and not torch.allclose(
+        found[0], found[1]
+    )
     alone = method.sample_view(known[:1], camera[:1], [6], options)
     torch.testing.assert_close(alone[0], found[1])
     assert found.min() >= 0 and found.max() <= 1
