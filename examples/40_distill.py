@@ -33,7 +33,7 @@ class CratePrior(ViewPrior):
     """One Gaussian around the picture of the crate that each camera sees."""
 
     schedule = ScaledLinearSchedule()
-    abilities = Abilities((3, SIZE, SIZE), SIZE, image=True, poses=True)
+    abilities = Abilities("crate", (3, SIZE, SIZE), SIZE, image=True, poses=True)
     device = torch.device("cpu")
 
     def encode(self, images, generator):
@@ -41,9 +41,6 @@ class CratePrior(ViewPrior):
 
     def decode(self, clean):
         return 0.5 * (clean + 1)
-
-    def embed(self, texts):
-        raise ValueError("this prior takes no text")
 
     def predict_noise(self, x_t, t, cameras, branches, generator):
         mean = 2 * crate.render(cameras, SIZE).images - 1

@@ -37,7 +37,9 @@ class ExactPrior(ViewPrior):
         **abilities: Any,
     ) -> None:
         self._pictures, self._spread = pictures, spread
-        self.abilities = Abilities((3, side, side), side, **abilities)
+        self.abilities = Abilities(
+            "a prior of the tests", (3, side, side), side, **abilities
+        )
         self.asked = 0
         self.texts: list[Tensor | None] = []
 

@@ -12,7 +12,6 @@ from tests.scenes.test_conditional_field import AUTHORS, FAR, NEAR, make_cameras
 from unseen.diffusion.schedules import CosineSchedule
 from unseen.encoders.pixel_aligned import (
     PixelAlignedConfig,
-    PixelAlignedContext,
     PixelAlignedSceneModel,
 )
 from unseen.encoders.scene_model import Condition, plain_denoiser
@@ -181,20 +180,6 @@ def test_each_input_has_its_influence(generator: torch.Generator) -> None:
     assert difference(brighter, condition, [0.3, 0.9]) > 1e-4
     changed = dataclasses.replace(condition, maps=condition.maps + 0.2)
     assert difference(noisy, changed, [0.3, 0.9]) > 1e-4
-
-
-@torch.no_grad()
-def test_contexts_are_selected_and_repeated(generator: torch.Generator) -> None:
-    model = make_model(generator)
-    state = model.encode_context(make_views(2, 4))
-    chosen = state.select(torch.tensor([1, 1, 0]))
-    assert isinstance(chosen, PixelAlignedContext)
-    points = torch.randn(3, 5, 3, generator=generator)
-    found = model.deterministic(chosen).field.query(points)
-    expected = model.deterministic(state)[1:2].field.query(points[1:2])
-    torch.testing.assert_close(found[1:2], expected)
-    for name in ("field_maps", "proposal_maps", "deterministic_maps"):
-        assert torch.equal(getattr(chosen, name), getattr(state, name)[[1, 1, 0]])
 
 
 def test_every_parameter_learns(generator: torch.Generator) -> None:

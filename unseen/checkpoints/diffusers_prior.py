@@ -66,6 +66,7 @@ class DiffusersPrior(ViewPrior):
         if vae is not None:
             factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.abilities = Abilities(
+            name="the text-to-image model",
             shape=(channels, side, side),
             image_size=side * factor,
             latent=vae is not None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,6 @@ from torch.nn import functional
 from unseen.diffusion.schedules import Schedule
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
-from unseen.geometry.views import Views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +32,15 @@ class Branch:
 class Abilities:
     """What a prior is, and what it can be told.
 
-    `shape` is that of a diffused view (channel, height, width); `image_size` the side
-    in pixels of the images that it stands for. `latent` says that the two differ by an
-    autoencoder. A prior takes `text`, or the `image` that it was made with, or both;
-    `poses` says whether it is told the cameras. `group` views of one object are always
-    asked about together, at one noise level. What is wanted is said in words that end
-    with `suffix`.
+    `name` is what people call it. `shape` is that of a diffused view (channel, height,
+    width); `image_size` the side in pixels of the images that it stands for. `latent`
+    says that the two differ by an autoencoder. A prior takes `text`, or the `image`
+    that it was made with, or both; `poses` says whether it is told the cameras. `group`
+    views of one object are always asked about together, at one noise level. What is
+    wanted is said in words that end with `suffix`.
     """
 
+    name: str
     shape: tuple[int, int, int]
     image_size: int
     latent: bool = False
@@ -81,9 +81,9 @@ class ViewPrior(abc.ABC):
     ) -> Float[Tensor, "view 3 image_height image_width"]:
         """Clean diffused views as images."""
 
-    @abc.abstractmethod
     def embed(self, texts: Sequence[str]) -> Float[Tensor, "text token channel"]:
         """Embeddings of texts. Raises UserError if it takes none."""
+        raise UserError(f"{self.abilities.name} takes no text: name an image.")
 
     @abc.abstractmethod
     def predict_noise(
@@ -97,6 +97,37 @@ class ViewPrior(abc.ABC):
         """eps in views (view) seen by `cameras`, under every branch's condition."""
 
 
+class PixelPrior(ViewPrior):
+    """A prior over the images themselves, in [-1, 1]."""
+
+    def encode(
+        self,
+        images: Float[Tensor, "view 3 height width"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
+        return 2 * resize(images, self.abilities.image_size) - 1
+
+    def decode(
+        self, clean: Float[Tensor, "view channel height width"]
+    ) -> Float[Tensor, "view 3 image_height image_width"]:
+        return (0.5 * (clean + 1)).clamp(0, 1)
+
+
+def remember_last(look: Callable[[Cameras], Tensor]) -> Callable[[Cameras], Tensor]:
+    """A function of cameras that answers the cameras of the call before at once.
+
+    Several steps of denoising ask about the very same ones.
+    """
+    last: list[tuple[Cameras, Tensor]] = []
+
+    def remembered(cameras: Cameras) -> Tensor:
+        if not last or last[0][0] is not cameras:
+            last[:] = [(cameras, look(cameras))]
+        return last[0][1]
+
+    return remembered
+
+
 def resize(
     images: Float[Tensor, "view channel height width"], side: int
 ) -> Float[Tensor, "view channel side side"]:
@@ -104,17 +135,3 @@ def resize(
     if images.shape[-2:] == (side, side):
         return images
     return functional.interpolate(images, (side, side), mode="bilinear")
-
-
-def check_given(name: str, given: Views, image_size: int) -> None:
-    """Raise UserError unless there are given views (view,), as large as a model wants.
-
-    `name` is what the model is called.
-    """
-    if len(given) == 0:
-        raise UserError(f"{name} needs a picture of the object: give one.")
-    if given.size != (image_size, image_size):
-        raise UserError(
-            f"{name} was trained with images of {image_size} x {image_size} pixels, "
-            f"not {given.size[0]} x {given.size[1]}: resize them."
-        )

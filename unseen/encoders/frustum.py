@@ -13,7 +13,7 @@ import dataclasses
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -74,21 +74,13 @@ class FrustumConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class FrustumContext(ContextState):
+class FrustumContext:
     """Volumes of the context views and what the target encoder needs of them."""
 
     cameras: Cameras
     deterministic: Float[Tensor, "batch view height width slice mean_channel"]
     joint: Float[Tensor, "batch view height width slice channel"]
     summary: Float[Tensor, "batch summary"]
-
-    def select(self, index: Int[Tensor, "selected"]) -> FrustumContext:
-        return FrustumContext(
-            self.cameras[index],
-            self.deterministic[index],
-            self.joint[index],
-            self.summary[index],
-        )
 
 
 class FrustumSceneModel(ViewUNetSceneModel):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,21 +47,13 @@ class LightFieldConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class LightFieldContext(ContextState):
+class LightFieldContext:
     """Codes of the context views, and what the target encoder needs of them."""
 
     cameras: Cameras
     deterministic: Float[Tensor, "batch view code"]
     joint: Float[Tensor, "batch view code"]
     summary: Float[Tensor, "batch summary"]
-
-    def select(self, index: Int[Tensor, "selected"]) -> LightFieldContext:
-        return LightFieldContext(
-            self.cameras[index],
-            self.deterministic[index],
-            self.joint[index],
-            self.summary[index],
-        )
 
 
 class LightFieldSceneModel(ViewUNetSceneModel):

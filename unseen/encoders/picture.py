@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from unseen.encoders.scene_model import Condition, ContextState
@@ -19,20 +18,13 @@ from unseen.scenes.picture import PictureScene
 
 
 @dataclasses.dataclass(frozen=True)
-class PictureContext(ContextState):
+class PictureContext:
     """The scenes that the pictures predict, where they were taken, and what the target
     encoder needs of them."""
 
     deterministic: PictureScene
     cameras: Cameras
     summary: Float[Tensor, "batch summary"]
-
-    def select(self, index: Int[Tensor, "selected"]) -> PictureContext:
-        tensors = self.deterministic.tensors().items()
-        chosen: dict[str, Any] = {name: x[index] for name, x in tensors}
-        return PictureContext(
-            type(self.deterministic)(**chosen), self.cameras[index], self.summary[index]
-        )
 
 
 class PictureSceneModel(ViewUNetSceneModel):

@@ -12,7 +12,7 @@ import dataclasses
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from unseen.encoders.scene_model import (
@@ -74,21 +74,13 @@ class PixelAlignedConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelAlignedContext(ContextState):
+class PixelAlignedContext:
     """Features of the context views, through the first layer of every field."""
 
     cameras: Cameras
     field_maps: Float[Tensor, "batch view width height_map width_map"]
     proposal_maps: Float[Tensor, "batch view width height_map width_map"]
     deterministic_maps: Float[Tensor, "batch view width height_map width_map"]
-
-    def select(self, index: Int[Tensor, "selected"]) -> PixelAlignedContext:
-        return PixelAlignedContext(
-            self.cameras[index],
-            self.field_maps[index],
-            self.proposal_maps[index],
-            self.deterministic_maps[index],
-        )
 
 
 class PixelAlignedSceneModel(SceneModel):

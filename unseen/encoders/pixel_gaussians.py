@@ -11,7 +11,7 @@ import dataclasses
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from unseen.encoders.scene_model import Condition, ContextState
@@ -51,21 +51,13 @@ class PixelGaussiansConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelGaussiansContext(ContextState):
+class PixelGaussiansContext:
     """Gaussians of the context views and what the target encoder needs of them."""
 
     cameras: Cameras
     deterministic: GaussianScene
     joint: GaussianScene
     summary: Float[Tensor, "batch summary"]
-
-    def select(self, index: Int[Tensor, "selected"]) -> PixelGaussiansContext:
-        return PixelGaussiansContext(
-            self.cameras[index],
-            self.deterministic.select(index),
-            self.joint.select(index),
-            self.summary[index],
-        )
 
 
 class PixelGaussiansSceneModel(ViewUNetSceneModel):

@@ -7,23 +7,19 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views
 from unseen.scenes.scene import Scene
 
+ContextState = object
+"""What is known of the context views: everything that does not depend on t.
 
-class ContextState(abc.ABC):
-    """What is known of the context views: everything that does not depend on t.
-
-    Computed once per trajectory; batched over scenes on its first axis.
-    """
-
-    @abc.abstractmethod
-    def select(self, index: Int[Tensor, "selected"]) -> ContextState:
-        """Pick (and repeat) entries of the batch axis."""
+Computed once per trajectory; batched over scenes on its first axis. Each scene model
+has a kind of its own, which nobody else looks into.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,6 @@ from unseen.diffusion.noise import PerSampleNoise
 from unseen.diffusion.prediction import edm_scales, edm_weight
 from unseen.diffusion.samplers import heun, initial_state, times_karras
 from unseen.diffusion.schedules import EDMSchedule, unsqueeze_like
-from unseen.distillation.prior import check_given
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views, pick_views
 from unseen.methods.genvs_prior import GeNVSPrior
@@ -30,6 +29,7 @@ from unseen.methods.method import (
     Losses,
     SampleOptions,
     ViewMethod,
+    check_given,
     check_size,
     evaluating,
 )

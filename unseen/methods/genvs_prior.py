@@ -12,8 +12,7 @@ from torch import Tensor
 from unseen.diffusion.noise import normal_like
 from unseen.diffusion.prediction import eps_from_x0
 from unseen.diffusion.schedules import EDMSchedule, unsqueeze_like
-from unseen.distillation.prior import Abilities, Branch, ViewPrior, resize
-from unseen.errors import UserError
+from unseen.distillation.prior import Abilities, Branch, PixelPrior, remember_last
 from unseen.geometry.cameras import Cameras
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -21,7 +20,7 @@ Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @final
-class GeNVSPrior(ViewPrior):
+class GeNVSPrior(PixelPrior):
     """What GeNVS expects to see, given the features of all given views together.
 
     Args:
@@ -40,31 +39,16 @@ class GeNVSPrior(ViewPrior):
         image_size: int,
         device: torch.device,
     ) -> None:
-        self._denoise, self._render = denoise, render
+        self._denoise, self._render = denoise, remember_last(render)
         self.schedule: EDMSchedule = schedule
         self.device = device
-        self._seen: tuple[Cameras, Tensor] | None = None
         self.abilities = Abilities(
+            name="GeNVS",
             shape=(3, image_size, image_size),
             image_size=image_size,
             image=True,
             poses=True,
         )
-
-    def encode(
-        self,
-        images: Float[Tensor, "view 3 height width"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
-        return 2 * resize(images, self.abilities.image_size) - 1
-
-    def decode(
-        self, clean: Float[Tensor, "view channel height width"]
-    ) -> Float[Tensor, "view 3 image_height image_width"]:
-        return (0.5 * (clean + 1)).clamp(0, 1)
-
-    def embed(self, texts: Sequence[str]) -> Float[Tensor, "text token channel"]:
-        raise UserError("GeNVS takes no text: name an image.")
 
     @torch.no_grad()
     def predict_noise(
@@ -75,10 +59,7 @@ class GeNVSPrior(ViewPrior):
         branches: Sequence[Branch],
         generator: torch.Generator,
     ) -> Float[Tensor, "branch view channel height width"]:
-        # Several steps of denoising ask about the same cameras.
-        if self._seen is None or self._seen[0] is not cameras:
-            self._seen = (cameras, self._render(cameras))
-        features, count = self._seen[1], len(branches)
+        features, count = self._render(cameras), len(branches)
         # Without the condition it sees noise.
         shown = [
             features if branch.conditional else normal_like(features, generator)

@@ -343,6 +343,17 @@ def check_size(name: str, known: Views, image_size: int) -> None:
         )
 
 
+def check_given(name: str, given: Views, image_size: int) -> None:
+    """Refuse to look around no image (view,), or around one of another size.
+
+    Raises:
+        UserError: there is no image, or see `check_size`.
+    """
+    if len(given) == 0:
+        raise UserError(f"{name} needs a picture of the object: give one.")
+    check_size(name, given, image_size)
+
+
 def add_view(
     known: Views, image: Float[Tensor, "batch 3 height width"], camera: Cameras
 ) -> Views:

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unseen.diffusion.noise import normal_like
 from unseen.diffusion.schedules import Schedule
 from unseen.distillation.prior import Abilities, Branch, ViewPrior, resize
 from unseen.geometry.cameras import Cameras
@@ -50,6 +49,7 @@ class MVDreamPrior(ViewPrior):
         config = autoencoder.config
         side = image_size // config.factor
         self.abilities = Abilities(
+            name="MVDream",
             shape=(config.latent_channels, side, side),
             image_size=image_size,
             latent=True,
@@ -65,9 +65,7 @@ class MVDreamPrior(ViewPrior):
         generator: torch.Generator,
     ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
         images = resize(images, self.abilities.image_size)
-        mean, std = self._autoencoder.encode(2 * images - 1)
-        drawn = mean + std * normal_like(mean, generator)
-        return self._autoencoder.config.scale * drawn
+        return self._autoencoder.draw(2 * images - 1, generator)
 
     @torch.no_grad()
     def decode(

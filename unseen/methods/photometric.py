@@ -154,12 +154,11 @@ def draw_latents(
     from the divergence of its latents from a standard normal, per number.
     """
     images, scale = 2 * images - 1, autoencoder.config.scale
-    with torch.set_grad_enabled(divergence_weight is not None):
-        mean, std = autoencoder.encode(images)
-        noise = torch.randn(mean.shape, generator=generator).to(mean)
-        latents = mean + std * noise
     if divergence_weight is None:
-        return scale * latents, []
+        with torch.no_grad():
+            return autoencoder.draw(images, generator), []
+    mean, std = autoencoder.encode(images)
+    latents = mean + std * torch.randn(mean.shape, generator=generator).to(mean)
     error = (autoencoder.decode(latents) - images).square().mean(dim=(1, 2, 3))
     divergence = 0.5 * (mean.square() + std.square() - 1) - std.log()
     return scale * latents.detach(), [

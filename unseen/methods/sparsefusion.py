@@ -24,7 +24,6 @@ from unseen.diffusion.prediction import x0_from_eps
 from unseen.diffusion.samplers import ancestral
 from unseen.diffusion.schedules import LogSNRSchedule, unsqueeze_like
 from unseen.diffusion.times import times_uniform
-from unseen.distillation.prior import check_given
 from unseen.encoders.epipolar import (
     EpipolarConfig,
     EpipolarFeatures,
@@ -37,6 +36,7 @@ from unseen.methods.method import (
     Losses,
     SampleOptions,
     ViewMethod,
+    check_given,
     check_size,
     evaluating,
 )

@@ -10,8 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unseen.diffusion.schedules import Schedule
-from unseen.distillation.prior import Abilities, Branch, ViewPrior, resize
-from unseen.errors import UserError
+from unseen.distillation.prior import (
+    Abilities,
+    Branch,
+    ViewPrior,
+    remember_last,
+    resize,
+)
 from unseen.geometry.cameras import Cameras
 from unseen.networks.image_latents import Latents
 
@@ -44,10 +49,11 @@ class SparseFusionPrior(ViewPrior):
         image_size: int,
         device: torch.device,
     ) -> None:
-        self._latents, self._predict, self._look = latents, predict, look
+        self._latents, self._predict = latents, predict
+        self._look = remember_last(look)
         self.schedule, self.device = schedule, device
-        self._seen: tuple[Cameras, Tensor] | None = None
         self.abilities = Abilities(
+            name="SparseFusion",
             shape=(latents.channels, side, side),
             image_size=image_size,
             latent=True,
@@ -68,9 +74,6 @@ class SparseFusionPrior(ViewPrior):
     ) -> Float[Tensor, "view 3 image_height image_width"]:
         return (0.5 * (self._latents.decode(clean) + 1)).clamp(0, 1)
 
-    def embed(self, texts: Sequence[str]) -> Float[Tensor, "text token channel"]:
-        raise UserError("SparseFusion takes no text: name an image.")
-
     @torch.no_grad()
     def predict_noise(
         self,
@@ -80,10 +83,7 @@ class SparseFusionPrior(ViewPrior):
         branches: Sequence[Branch],
         generator: torch.Generator,
     ) -> Float[Tensor, "branch view channel height width"]:
-        # Several steps of denoising ask about the same cameras.
-        if self._seen is None or self._seen[0] is not cameras:
-            self._seen = (cameras, self._look(cameras))
-        features, count = self._seen[1], len(branches)
+        features, count = self._look(cameras), len(branches)
         # Without the condition it sees zeros.
         kept = [features * float(branch.conditional) for branch in branches]
         found = self._predict(

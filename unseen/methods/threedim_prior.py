@@ -14,20 +14,18 @@ from unseen.diffusion.schedules import Schedule
 from unseen.distillation.prior import (
     Abilities,
     Branch,
-    ViewPrior,
-    check_given,
-    resize,
+    PixelPrior,
 )
-from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Views
+from unseen.methods.method import check_given
 
 PredictNoise = Callable[[Views, Tensor, Cameras, Tensor, Tensor, Tensor], Tensor]
 """`ThreeDiM.predict_noise`."""
 
 
 @final
-class ThreeDiMPrior(ViewPrior):
+class ThreeDiMPrior(PixelPrior):
     """What 3DiM expects to see, given views (view) of an object.
 
     Every view that is asked about is conditioned on a given one, drawn anew each time.
@@ -41,26 +39,12 @@ class ThreeDiMPrior(ViewPrior):
         self.device = given.cameras.device
         self._given = Views(given.images, given.cameras)
         self.abilities = Abilities(
+            name="3DiM",
             shape=(3, image_size, image_size),
             image_size=image_size,
             image=True,
             poses=True,
         )
-
-    def encode(
-        self,
-        images: Float[Tensor, "view 3 height width"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
-        return 2 * resize(images, self.abilities.image_size) - 1
-
-    def decode(
-        self, clean: Float[Tensor, "view channel height width"]
-    ) -> Float[Tensor, "view 3 image_height image_width"]:
-        return (0.5 * (clean + 1)).clamp(0, 1)
-
-    def embed(self, texts: Sequence[str]) -> Float[Tensor, "text token channel"]:
-        raise UserError("3DiM takes no text: name an image.")
 
     @torch.no_grad()
     def predict_noise(

@@ -23,13 +23,13 @@ from unseen.diffusion.prediction import x0_from_eps
 from unseen.diffusion.samplers import ddim
 from unseen.diffusion.schedules import ScaledLinearSchedule, unsqueeze_like
 from unseen.diffusion.times import times_leading
-from unseen.distillation.prior import check_given
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.views import Example, Views, pick_views
 from unseen.methods.method import (
     Losses,
     SampleOptions,
     ViewMethod,
+    check_given,
     check_size,
     evaluating,
 )

@@ -9,10 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unseen.diffusion.noise import normal_like
 from unseen.diffusion.schedules import Schedule
 from unseen.distillation.prior import Abilities, Branch, ViewPrior, resize
-from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.networks.latent import Autoencoder
 
@@ -47,6 +45,7 @@ class Zero123Prior(ViewPrior):
         self.device = latent.device
         channels, height, width = latent.shape[1:]
         self.abilities = Abilities(
+            name="Zero-1-to-3",
             shape=(channels, height, width),
             image_size=image_size,
             latent=True,
@@ -60,9 +59,7 @@ class Zero123Prior(ViewPrior):
         generator: torch.Generator,
     ) -> Float[Tensor, "view channel diffused_height diffused_width"]:
         images = resize(images, self.abilities.image_size)
-        mean, std = self._autoencoder.encode(2 * images - 1)
-        drawn = mean + std * normal_like(mean, generator)
-        return self._autoencoder.config.scale * drawn
+        return self._autoencoder.draw(2 * images - 1, generator)
 
     @torch.no_grad()
     def decode(
@@ -70,9 +67,6 @@ class Zero123Prior(ViewPrior):
     ) -> Float[Tensor, "view 3 image_height image_width"]:
         images = self._autoencoder.decode(clean / self._autoencoder.config.scale)
         return (0.5 * (images + 1)).clamp(0, 1)
-
-    def embed(self, texts: Sequence[str]) -> Float[Tensor, "text token channel"]:
-        raise UserError("Zero-1-to-3 takes no text: name an image.")
 
     @torch.no_grad()
     def predict_noise(

@@ -81,6 +81,15 @@ class Autoencoder(nn.Module):
         latents = self.model.encode(images).latent_dist
         return latents.mean, latents.std
 
+    def draw(
+        self, images: Float[Tensor, "batch 3 height width"], generator: torch.Generator
+    ) -> Float[Tensor, "batch channel latent_height latent_width"]:
+        """Latents to diffuse: drawn from the encoder's distribution, and scaled."""
+        mean, std = self.encode(images)
+        noise = torch.randn(mean.shape, generator=generator, device=generator.device)
+        noise = noise.to(mean)
+        return self.config.scale * (mean + std * noise)
+
     def decode(
         self, latents: Float[Tensor, "batch channel latent_height latent_width"]
     ) -> Float[Tensor, "batch 3 height width"]:
