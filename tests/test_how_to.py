@@ -33,7 +33,7 @@ def test_the_forward_model_of_the_page_is_sampled(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_page_learns_the_lamps_of_training(tmp_path: Path) -> None:
     """Uniform from 0.2 to 1 in each colour, though no lamp was ever shown to it."""
-    found = run_page(300, tmp_path)
+    found = run_page(600, tmp_path)
     pictures = found["pictures"][[0] * 8]
     light = found["dfm"].sample_scene(pictures, seeds=range(8)).light
     assert (light.mean(dim=0) - 0.6).abs().max() < 0.25
