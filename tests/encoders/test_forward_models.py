@@ -207,11 +207,13 @@ def test_a_motion_model_learns_where_things_go() -> None:
     torch.manual_seed(0)
     dfm, generator = DFM(config), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(dfm.parameters(), lr=2e-3)
-    for _ in range(400):
+    fade = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, 1000)
+    for _ in range(1000):
         loss = dfm.loss(Example(views, views), generator).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        fade.step()
     scene = dfm.sample_scene(views, range(8))
     dark = 1 - scene.render(views.cameras, SIZE).color[:, 0, 0]
     mass = dark.sum(dim=(1, 2)) / (0.8 * disc.sum())
