@@ -9,12 +9,18 @@ if TYPE_CHECKING:
     import torch
 
     from unseen.model import Model
+    from unseen.networks.large import Precision
 
 __version__ = "0.1.0"
 __all__ = ["load"]
 
 
-def load(model: str | Path, device: torch.device | str = "cpu") -> Model:
+def load(
+    model: str | Path,
+    device: torch.device | str = "cpu",
+    precision: Precision = "float32",
+    offload: bool = False,
+) -> Model:
     """A trained model by bundled name, folder or hub name.
 
     See `unseen.checkpoints.model_folder.load_model`, which is imported on the first
@@ -23,4 +29,4 @@ def load(model: str | Path, device: torch.device | str = "cpu") -> Model:
     from unseen.checkpoints.model_folder import load_model
     from unseen.model import Model
 
-    return Model(load_model(model, device))
+    return Model(load_model(model, device, precision, offload))

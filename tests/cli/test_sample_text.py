@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.pictures import save_plate
 from unseen.checkpoints.model_folder import save_model
@@ -142,3 +143,26 @@ def test_evaluation_asks_for_what_the_data_says(
     assert all(a[:2] == ((1, 0), (1, 2)) for a in asked)
     results = json.loads(Path("measured/results.json").read_text())
     assert "text" in json.dumps(results) and "text" in capsys.readouterr().out
+
+
+def test_half_precision(folder: Path, monkeypatch, capsys) -> None:
+    words = ["sample", "--model", folder / "model", "--prompt", "a crate", "--num", 1]
+    assert run(monkeypatch, *words, "--out", "exact") == 0
+    assert run(monkeypatch, *words, "--precision", "bfloat16", "--out", "half") == 0
+    exact, half = (
+        np.asarray(Image.open(Path(out) / "sample_00/view_000.png")).astype(float)
+        for out in ("exact", "half")
+    )
+    assert 0 < np.abs(exact - half).mean() < 5
+    settings = json.loads(Path("half/settings.json").read_text())
+    assert settings["precision"] == "bfloat16"
+    assert "--precision bfloat16" in settings["command"]
+    assert run(monkeypatch, *words, "--offload", "--device", "cpu", "--out", "gpu") == 2
+    assert "offloading needs a GPU" in capsys.readouterr().err
+
+
+def test_a_model_of_pixels_has_no_half_precision(monkeypatch, tmp_path, capsys) -> None:
+    picture = save_plate(tmp_path / "plate.png")
+    words = ["sample", picture, "--precision", "float16", "--out", tmp_path / "out"]
+    assert run(monkeypatch, *words) == 2
+    assert "DFM has no networks of latent diffusion" in capsys.readouterr().err

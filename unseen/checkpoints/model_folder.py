@@ -14,6 +14,7 @@ from unseen.errors import UserError
 from unseen.files import check_tensors, read_tensors, write_tensors
 from unseen.methods.method import Method
 from unseen.methods.registry import METHODS, method_name
+from unseen.networks.large import Precision, reduce_precision, take_turns
 
 FORMAT_VERSION = 1
 BUNDLED_FOLDER = Path(__file__).parent.parent / "assets" / "models"
@@ -77,7 +78,12 @@ def save_model(
     write_json(folder / "config.json", config)
 
 
-def load_model(model: str | Path, device: torch.device | str = "cpu") -> Method:
+def load_model(
+    model: str | Path,
+    device: torch.device | str = "cpu",
+    precision: Precision = "float32",
+    offload: bool = False,
+) -> Method:
     """A trained method in evaluation mode.
 
     Args:
@@ -85,15 +91,34 @@ def load_model(model: str | Path, device: torch.device | str = "cpu") -> Method:
             wrote, the folder of a training run, or an 'organisation/name' on the
             Hugging Face hub, which needs the package huggingface_hub.
         device: Where to put the weights.
+        precision: Of large networks (`Method.large_networks`): "bfloat16" and "float16"
+            halve their memory.
+        offload: Whether large networks stay in the CPU's memory and visit the device,
+            one at a time, when they are called. All else is computed on the CPU.
 
     Raises:
         UserError: there is no such model, its files are damaged, or it needs a newer
-            version.
+            version; or it has no large networks, or there is no GPU to visit.
     """
     folder = find_model(model)
     config = read_json(folder / "config.json")
     method = _build(config, folder / "config.json")
+    networks = method.large_networks()
+    if not networks and (offload or precision != "float32"):
+        raise UserError(
+            f"{config['method']} has no networks of latent diffusion, which alone can "
+            "have another precision or be offloaded: leave out both."
+        )
+    if offload and torch.device(device).type == "cpu":
+        raise UserError(
+            "offloading needs a GPU, whose memory it spares: leave it out on a CPU."
+        )
+    # Before they are loaded: there may be no room for them in float32.
+    reduce_precision(networks, precision)
     load_weights(method, folder)
+    if offload:
+        take_turns(networks, device)
+        return method.eval()
     return method.to(device).eval()
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from unseen.model import Model
 
 MODEL = "vehicles-64"
+_NOT_REPEATED = ("image", "out", "overwrite", "device", "offload")
+"""Arguments that a command does not need to make the same results again."""
 INPUT_SIZE = 256
 """Pixels: the input as the contact sheet and the page show it."""
 
@@ -89,6 +91,14 @@ class Sample:
     """Cameras of the views instead, in the order in which they are sampled: a
     transforms.json, such as `unseen export --format cameras` writes. The object stands
     in the unit sphere at the origin, z up, and the image is seen from azimuth 0."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes the GPU where there is one."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the large networks of Zero-1-to-3 and MVDream; the others halve their
+    memory."""
+    offload: bool = False
+    """Keep those networks in the CPU's memory, and move each to the GPU when it is
+    needed: slower, for a GPU that cannot hold them all."""
 
     def run(self) -> None:
         """Sample, write, and print the paths of what was written."""
@@ -99,6 +109,7 @@ class Sample:
         from unseen.data.image_input import load_object_image
         from unseen.export.result_folder import check_out
         from unseen.methods.method import SampleOptions
+        from unseen.training.trainer import choose_device
 
         out = Path(f"unseen-{self._stem}") if self.out is None else self.out
         check_out(out, self.overwrite)
@@ -106,7 +117,8 @@ class Sample:
             shown = None
             if self.image is not None:
                 shown = load_object_image(self.image, INPUT_SIZE).image
-            model = unseen.load(self.model)
+            device = choose_device(self.device)
+            model = unseen.load(self.model, device, self.precision, self.offload)
             if self.prompt is not None:
                 SampleOptions(prompt=self.prompt).check(model.method)
             if not model.makes_scenes:
@@ -228,6 +240,8 @@ class Sample:
         for name in ("noise_level", "prompt", "azimuth"):
             if getattr(self, name) is not None:
                 given[name] = getattr(self, name)
+        if self.precision != "float32":
+            given["precision"] = self.precision
         determining = {
             "model": self.model,
             **given,
@@ -254,7 +268,7 @@ class Sample:
             words.append(str(self.image))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name not in ("image", "out", "overwrite") and value is not None:
+            if field.name not in _NOT_REPEATED and value is not None:
                 words += [f"--{field.name.replace('_', '-')}", str(value)]
         return shlex.join([*words, "--out", str(out)])
 

@@ -86,9 +86,10 @@ def _open_model(target: str) -> Exhibition:
     import unseen
     from unseen.cli.sample import example_images
     from unseen.methods.method import SceneMethod
+    from unseen.training.trainer import choose_device
     from unseen.viewer.studio import Exhibition
 
-    model = unseen.load(target)
+    model = unseen.load(target, choose_device("auto"))
     if not isinstance(model.method, SceneMethod):
         raise UserError(
             f"the model {target} samples views and no scenes: name a model that "

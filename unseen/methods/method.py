@@ -81,6 +81,11 @@ class Method(nn.Module, abc.ABC):
         `on_progress` gets the scenes done and to do. Most methods need nothing.
         """
 
+    def large_networks(self) -> list[nn.Module]:
+        """Those that may work in half precision, and take turns on a GPU, while views
+        are sampled (`networks.large`). Most methods have none."""
+        return []
+
     def view_prior(self, context: Views) -> ViewPrior:
         """What it expects to see of the object of posed images (view,), for distilling
         a scene; (0,) of methods of text. The method is in evaluation mode.

@@ -35,7 +35,7 @@ from unseen.networks.latent import (
     LatentUNet,
     LatentUNetConfig,
 )
-from unseen.networks.text import WordConfig, build_text_encoder
+from unseen.networks.text import ClipText, WordConfig, build_text_encoder
 
 
 def _unet_of_stable_diffusion_2() -> LatentUNetConfig:
@@ -124,6 +124,12 @@ class MVDream(JointViewMethod):
         self.schedule = ScaledLinearSchedule()
         for part in (self.autoencoder, self.text_encoder):
             part.requires_grad_(config.from_scratch)
+
+    def large_networks(self) -> list[nn.Module]:
+        networks = [self.unet.model, *self.autoencoder.large_networks()]
+        if isinstance(self.text_encoder, ClipText):
+            networks.append(self.text_encoder.encoder.blocks)
+        return networks
 
     # ---- Training -------------------------------------------------------------------
 

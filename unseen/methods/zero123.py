@@ -126,6 +126,12 @@ class Zero123(ViewMethod):
         for part in (self.autoencoder, self.image_encoder):
             part.requires_grad_(config.from_scratch)
 
+    def large_networks(self) -> list[nn.Module]:
+        networks = [self.unet.model, *self.autoencoder.large_networks()]
+        if isinstance(self.image_encoder, ClipImageEncoder):
+            networks.append(self.image_encoder.blocks)
+        return networks
+
     # ---- Training -------------------------------------------------------------------
 
     def loss(self, example: Example, generator: torch.Generator) -> Losses:

@@ -71,6 +71,10 @@ class Autoencoder(nn.Module):
             norm_num_groups=config.groups,
         )
 
+    def large_networks(self) -> list[nn.Module]:
+        """See `Method.large_networks`."""
+        return [self.model.encoder, self.model.decoder]
+
     def encode(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> tuple[
@@ -176,7 +180,7 @@ class LatentUNet(nn.Module):
 
         Args:
             x: Noisy latents, and what is concatenated with them.
-            step: Of the schedule, 0 (least noise) to 999.
+            step: Of the schedule, 0 (least noise) to 999; whole numbers.
             tokens: What cross-attention reads.
             added: Added to the embedding of the step; nothing by default.
             num_views: Consecutive entries of the batch that are views of one scene.
@@ -184,7 +188,8 @@ class LatentUNet(nn.Module):
         if added is None:
             added = x.new_zeros(len(x), self.config.embedding)
         self._attend.num_views = num_views
-        return self.model(x, step, tokens, class_labels=added).sample
+        # Whole steps, so that half precision does not round them.
+        return self.model(x, step.long(), tokens, class_labels=added).sample
 
 
 class ViewAttention:
