@@ -27,7 +27,7 @@ from rich.table import Table
 
 import unseen
 from unseen.checkpoints.model_folder import save_model
-from unseen.cli.sample import example_images
+from unseen.cli.demo import example_images
 from unseen.methods.presets_latent import LATENT_PRESETS
 from unseen.methods.zero123 import Zero123
 from unseen.networks.large import Precision

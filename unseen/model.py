@@ -216,7 +216,7 @@ class Model:
         method = self.method
         if not isinstance(method, SceneMethod):
             raise UserError(
-                f"{type(method).__name__} samples views and no scenes: use a method "
+                f"{method.title} samples views and no scenes: use a method "
                 "that samples scenes, such as DFM."
             )
         num = self._number(num)
@@ -266,7 +266,7 @@ class Model:
         method = self.method
         if not isinstance(method, ViewMethod | JointViewMethod):
             raise UserError(
-                f"{type(method).__name__} samples scenes, which can be rendered from "
+                f"{method.title} samples scenes, which can be rendered from "
                 "anywhere: use sample_scenes."
             )
         num, options = self._number(num), SampleOptions(steps, guidance, prompt=prompt)
@@ -315,7 +315,7 @@ class Model:
             raise UserError(f"ask for at least one sample, not {num}.")
         if num > 1 and not self.method.stochastic:
             warnings.warn(
-                f"{type(self.method).__name__} is deterministic, so there is one scene "
+                f"{self.method.title} is deterministic, so there is one scene "
                 f"and not {num}",
                 SampleWarning,
                 stacklevel=3,

@@ -21,8 +21,8 @@ from tests.analytic_scene import BallScene, SkyScene, ball
 from tests.pictures import bad_pictures, save_plate
 from tests.tiny_auto_decoder import SkyConfig, SkyDecoder
 from unseen.checkpoints.model_folder import save_model
+from unseen.cli.demo import Demo, example_images
 from unseen.cli.main import main
-from unseen.cli.sample import Demo, example_images
 from unseen.data.image_input import load_object_image
 from unseen.geometry.views import Views
 from unseen.methods import registry
@@ -53,7 +53,7 @@ class BallModel:
 def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BallModel:
     """The model that `unseen.load` finds, in a working folder of its own."""
     found = BallModel()
-    monkeypatch.setattr(unseen, "load", lambda name: found)
+    monkeypatch.setattr(unseen, "load", lambda name, *more: found)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return found
@@ -209,7 +209,7 @@ def test_a_busy_picture_is_noted_once(model, monkeypatch, capsys, tmp_path: Path
 
 def test_demo(model, monkeypatch, capsys, tmp_path: Path):
     image = save_plate(tmp_path / "plate.png")
-    monkeypatch.setattr("unseen.cli.sample.example_images", lambda: [image])
+    monkeypatch.setattr("unseen.cli.demo.example_images", lambda: [image])
     assert run(monkeypatch, "demo", "--num", "1") == 0
     assert "Open unseen-demo/index.html" in capsys.readouterr().out
     assert model.asked["image"] == image and model.asked["num"] == 1
@@ -233,7 +233,7 @@ SLOW_MODEL = """
         def sample_scenes(self, image, progress, **settings):
             return [ball(num_samples=200)]
 
-    unseen.load = lambda name: SlowModel()
+    unseen.load = lambda name, *more: SlowModel()
     from unseen.cli.main import main
     main()
 """
@@ -275,7 +275,7 @@ class OneScene(BallModel):
 
 
 def test_more_scenes_than_there_are(monkeypatch, capsys, tmp_path: Path):
-    monkeypatch.setattr(unseen, "load", lambda name: OneScene())
+    monkeypatch.setattr(unseen, "load", lambda name, *more: OneScene())
     monkeypatch.chdir(tmp_path)
     image = str(save_plate(tmp_path / "plate.png"))
     small = ["--size", "16", "--frames", "2", "--out"]

@@ -90,11 +90,11 @@ def test_a_scene_file(results: Path, tmp_path: Path) -> None:
 
 
 def test_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unseen, "load", lambda name: ball_model())
+    monkeypatch.setattr(unseen, "load", lambda name, *more: ball_model())
     shown = open_target("vehicles-64")
     assert shown.model is not None and shown.samples == ()
     assert shown.example is not None and shown.example.is_file()
-    monkeypatch.setattr(unseen, "load", lambda name: Model(TinyMethod()))
+    monkeypatch.setattr(unseen, "load", lambda name, *more: Model(TinyMethod()))
     with pytest.raises(UserError, match="samples views and no scenes"):
         open_target("views")
 

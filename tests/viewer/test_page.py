@@ -28,7 +28,7 @@ from tests.viewer.browsing import (
     overlap,
     psnr,
 )
-from unseen.cli.sample import example_images
+from unseen.cli.demo import example_images
 from unseen.viewer.exact import Cell, draw_exact
 from unseen.viewer.layout import Viewpoint, arrange, rigid
 from unseen.viewer.modes import Mode

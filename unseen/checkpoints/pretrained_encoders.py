@@ -52,7 +52,7 @@ def start_encoder(method: Method, source: str | None) -> str | None:
         return None
     else:
         raise UserError(
-            f"{type(method).__name__} has no image encoder that weights of ImageNet "
+            f"{method.title} has no image encoder that weights of ImageNet "
             "fit: leave out --encoder."
         )
     if source is None:

@@ -146,7 +146,7 @@ class Distill:
         from unseen.model import Model
 
         model = Model(load_model(self.prior, device))
-        method, name = model.method, type(model.method).__name__
+        method, name = model.method, model.method.title
         if model.makes_scenes:
             raise UserError(
                 f"{name} samples scenes by itself: use `unseen sample`, or a model of "

@@ -9,6 +9,7 @@ import tyro
 
 from unseen.cli.allocator import keep_freed_memory
 from unseen.cli.data import Data
+from unseen.cli.demo import Demo
 from unseen.cli.distill import Distill
 from unseen.cli.eval import Eval
 from unseen.cli.eval_prior import EvalPrior
@@ -17,7 +18,7 @@ from unseen.cli.export import Export
 from unseen.cli.help_text import help_texts
 from unseen.cli.import_weights import Import
 from unseen.cli.models import Models
-from unseen.cli.sample import Demo, Sample
+from unseen.cli.sample import Sample
 from unseen.cli.train import Train, parse_train
 from unseen.cli.view import View
 from unseen.errors import UserError

@@ -39,6 +39,7 @@ def _methods() -> list[dict[str, Any]]:
     return [
         {
             "name": name,
+            "title": method.title,
             "summary": _summary(method),
             "samples": "scenes" if issubclass(method, SceneMethod) else "views",
             "stochastic": method.stochastic,
@@ -96,13 +97,14 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
     import rich.console
 
     console = rich.console.Console(highlight=False)
+    titles = {m["name"]: m["title"] for m in listing["methods"]}
     _print(
         console,
         "Methods",
         ["name", "samples per image", "released weights", ""],
         [
             [
-                m["name"],
+                m["title"],
                 _samples(m),
                 ", ".join(f"import {name}" for name in m["importers"]) or "-",
                 m["summary"],
@@ -117,7 +119,7 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
         [
             [
                 p["name"],
-                p["method"],
+                titles[p["method"]],
                 str(p["image_size"]),
                 _short(p["steps"]),
                 p["description"],
@@ -132,7 +134,7 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
         [
             [
                 m["name"],
-                str(m["method"]),
+                titles[m["method"]],
                 _short(m["parameters"]),
                 f"{m['megabytes']:g}",
                 "?" if m["step"] is None else f"{_short(m['step'])} steps",

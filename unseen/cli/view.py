@@ -84,7 +84,7 @@ def open_target(target: str) -> Exhibition:
 
 def _open_model(target: str) -> Exhibition:
     import unseen
-    from unseen.cli.sample import example_images
+    from unseen.cli.demo import example_images
     from unseen.methods.method import SceneMethod
     from unseen.training.trainer import choose_device
     from unseen.viewer.studio import Exhibition

@@ -212,8 +212,8 @@ _INDEXES = {
 PROTOCOLS: dict[str, Callable[[ProtocolSettings], Protocol]] = {
     "single": lambda s: Protocol(
         "single",
-        "One view is given: that with index 64, or the first of objects with fewer "
-        "views. All others are compared.",
+        "One view is given, unless a method takes none: that with index 64, or the "
+        "first of objects with fewer views. All others are compared.",
         "unseen; where there are more than 64 views it is the protocol srn",
         _single,
         limit=OBJECTS,

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -53,6 +53,9 @@ class Method(nn.Module, abc.ABC):
     stochastic: ClassVar[bool] = True
     """Whether other seeds give other scenes."""
 
+    title: ClassVar[str]
+    """What people call it: the name of its class, unless the class says another one."""
+
     min_context: ClassVar[int] = 1
     """The fewest context views that it can take; 0 samples scenes without any image."""
 
@@ -68,6 +71,10 @@ class Method(nn.Module, abc.ABC):
     made_empty: ClassVar[bool] = False
     """Whether it can be made without values (on the device "meta") and then be given
     tensors: all that it computes with is in its state dict. Large methods should."""
+
+    def __init_subclass__(cls, title: str | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.title = title or cls.__name__
 
     def prepare(
         self,
@@ -94,7 +101,7 @@ class Method(nn.Module, abc.ABC):
         because it offers no denoiser of views.
         """
         raise UserError(
-            f"{type(self).__name__} offers no denoiser that a scene could be distilled "
+            f"{self.title} offers no denoiser that a scene could be distilled "
             "from: use a method that does, such as 3DiM, Zero-1-to-3 or MVDream."
         )
 
@@ -178,7 +185,7 @@ class SampleOptions:
         for name, value in vars(self).items():
             if value is not None and name not in method.sample_options:
                 raise UserError(
-                    f"{type(method).__name__} {words[name]}: leave out "
+                    f"{method.title} {words[name]}: leave out "
                     f"{flags.get(name, f'--{name}')}."
                 )
 
@@ -317,7 +324,7 @@ def check_input(
             f"images of shape {tuple(context.images.shape)} do not fit this model: "
             f"give (view, {', '.join(map(str, shape))})."
         )
-    name = type(method).__name__
+    name = method.title
     if len(context) > 0 and method.max_context == 0:
         text = "prompt" in method.sample_options
         instead = ", and say what is wanted with --prompt" if text else ""

@@ -82,7 +82,7 @@ class PixelNeRFConfig:
         )
 
 
-class PixelNeRF(SceneMethod):
+class PixelNeRF(SceneMethod, title="pixelNeRF"):
     """Scenes from one or few images in one pass (pixel-aligned features, volume)."""
 
     stochastic: ClassVar[bool] = False

@@ -73,7 +73,7 @@ class ThreeDiMConfig:
     """Defaults of sampling."""
 
 
-class ThreeDiM(ViewMethod):
+class ThreeDiM(ViewMethod, title="3DiM"):
     """The method."""
 
     sample_options: ClassVar[frozenset[str]] = frozenset({"num_steps", "guidance"})

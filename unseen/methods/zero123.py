@@ -100,7 +100,7 @@ class Zero123Config:
     """Defaults of sampling."""
 
 
-class Zero123(ViewMethod):
+class Zero123(ViewMethod, title="Zero-1-to-3"):
     """The method."""
 
     max_context: ClassVar[int | None] = 1

@@ -38,7 +38,7 @@ def reduce_precision(networks: Sequence[nn.Module], precision: Precision) -> Non
         return _convert((args, kwargs), dtype)
 
     for network in networks:
-        # Of diffusers only what it inherits: its own `to` warns of types that its files name.
+        # What diffusers inherits: its own `to` warns of types that files name.
         nn.Module.to(network, dtype)
         network.register_forward_pre_hook(enter, with_kwargs=True)
         network.register_forward_hook(lambda m, a, found: _convert(found, torch.float))
