@@ -1,9 +1,9 @@
-"""What two choices of the bundled model are worth: trust, and low noise.
+"""What choices of the bundled model are worth: trust, start, steps, and low noise.
 
     python -m benchmarks.posterior --data data/trucks data/cars [--objects 4]
 
-The first table samples held-out objects with several values of `FrustumConfig.trust`
-and measures them as `unseen eval` does. The second says how well a noisy view is
+The first tables sample held-out objects with several values of one setting, and measure
+them as `unseen eval` does. The last says how well a noisy view is
 denoised: the mean squared error, in [-1, 1], on the object, beside that of the noisy
 view itself (divided by alpha). A denoiser that is worse than that spoils what little
 noise leaves.
@@ -42,7 +42,11 @@ class Benchmark:
     samples: int = 4
     """Scenes per object."""
     trust: tuple[float, ...] = (0.0, 1.0, 2.0)
-    """Values to compare."""
+    """Values of `FrustumConfig.trust` to compare; none leaves the table out."""
+    start: tuple[float, ...] = (1.0, 0.8, 0.6)
+    """Values of `SampleConfig.start` to compare."""
+    steps: tuple[int, ...] = (30, 20, 10)
+    """Values of `SampleConfig.num_steps` to compare."""
     times: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 0.8)
     """Noise levels to compare."""
 
@@ -50,31 +54,39 @@ class Benchmark:
         method = unseen.load(self.model).method
         assert isinstance(method, DFM)
         datasets = [open_dataset(path, "test") for path in self.data]
-        rich.print(self._sampled(method, datasets))
+        for name in ("trust", "start", "steps"):
+            if getattr(self, name):
+                rich.print(self._sampled(method, datasets, name))
         with torch.no_grad():
             rich.print(self._denoised(method, datasets))
 
-    def _sampled(self, method: DFM, datasets: list[PosedDataset]) -> Table:
+    def _sampled(self, method: DFM, datasets: list[PosedDataset], what: str) -> Table:
         names = (
             "input_psnr",
             "novel_psnr_best",
+            "novel_psnr_deterministic",
             "sharpness",
             "spread_ratio",
             "frechet",
         )
-        table = Table("trust", *names, title=f"{self.model}, {self.samples} samples")
+        table = Table(what, *names, title=f"{self.model}, {self.samples} samples")
         network = method.model
         assert isinstance(network, FrustumSceneModel)
-        chosen = network.config
+        scene, config = network.config, method.config
         subject = Subject(
-            method, method.reconstruct, method.config.image_size, SampleOptions()
+            method, method.reconstruct, config.image_size, SampleOptions()
         )
         settings = PosteriorSettings(self.objects, self.samples)
-        for trust in self.trust:
-            network.config = dataclasses.replace(chosen, trust=trust)
+        for value in getattr(self, what):
+            if what == "trust":
+                network.config = dataclasses.replace(scene, trust=value)
+            else:
+                field = {"start": "start", "steps": "num_steps"}[what]
+                sampling = dataclasses.replace(config.sampling, **{field: value})
+                method.config = dataclasses.replace(config, sampling=sampling)
             found = measure(observe(subject, datasets, settings))
-            table.add_row(f"{trust:g}", *(f"{getattr(found, n):.2f}" for n in names))
-        network.config = chosen
+            table.add_row(f"{value:g}", *(f"{getattr(found, n):.2f}" for n in names))
+        network.config, method.config = scene, config
         return table
 
     def _denoised(self, method: DFM, datasets: list[PosedDataset]) -> Table:
