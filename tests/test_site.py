@@ -32,3 +32,10 @@ def test_the_site_builds_and_stands_alone(tmp_path: Path) -> None:
     )
     for page in tmp_path.rglob("*.html"):
         assert not loaded.search(page.read_text()), page
+
+
+def test_the_readme_names_both_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    targets = (ROOT / "Makefile").read_text()
+    for command in ("demo", "test"):
+        assert f"    make {command} " in text and f"\n{command}:" in targets
