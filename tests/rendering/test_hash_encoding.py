@@ -7,7 +7,12 @@ import dataclasses
 import pytest
 import torch
 
-from unseen.rendering.hash_encoding import HashLayout, encode, encode_plain
+from unseen.rendering.hash_encoding import (
+    HashLayout,
+    encode,
+    encode_gathered,
+    encode_plain,
+)
 
 LAYOUT = HashLayout(levels=4, log2_rows=9, coarsest=4, growth=1.6)
 
@@ -29,25 +34,26 @@ def test_a_dense_level_interpolates_linearly() -> None:
     points = torch.tensor([[0.0, 0.3, 0.5], [0.5, 0.9, 0.1], [0.75, 0.2, 0.25]])
     # Vertices lie half a cell off: the place is 3 x + 0.5 along an axis.
     wanted = torch.stack([3 * points[:, 0] + 0.5, 10 * (3 * points[:, 2] + 0.5)], -1)
-    for function in (encode, encode_plain):
+    for function in (encode, encode_gathered, encode_plain):
         torch.testing.assert_close(function(table, points, layout), wanted)
 
 
 @pytest.mark.parametrize("active", [4, 2, 0])
-def test_the_loops_equal_their_twin(generator, active: int) -> None:
+def test_the_fast_ways_equal_their_twin(generator, active: int) -> None:
     table = torch.randn(LAYOUT.total_rows, 2, generator=generator).requires_grad_()
     points = 1.4 * torch.rand(500, 3, generator=generator) - 0.2
     cotangent = torch.randn(500, 8, generator=generator)
     found = []
-    for function in (encode, encode_plain):
+    for function in (encode, encode_gathered, encode_plain):
         values = function(table, points, LAYOUT, active)
         if active:
             (gradient,) = torch.autograd.grad((values * cotangent).sum(), table)
             found.append((values, gradient))
         else:
             assert not values.any()
-    for first, second in zip(*found, strict=True) if active else []:
-        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+    for fast in found[:-1]:
+        for first, second in zip(fast, found[-1], strict=True):
+            torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
 
 
 def test_points_have_first_and_second_derivatives(generator) -> None:

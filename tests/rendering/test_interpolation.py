@@ -1,5 +1,7 @@
 """Trilinear and bilinear look-ups against `F.grid_sample` and known functions."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -105,6 +107,19 @@ def test_keeps_the_dtype(dtype):
     assert values.dtype == dtype
     values.sum().backward()
     assert volume.grad is not None and volume.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_devices_look_up_the_same(generator, dtype):
+    volume = torch.randn(2, 3, 1, 64, 64, generator=generator).to(dtype)
+    points = torch.rand(2, 500, 3, generator=generator)
+    corners = trilinear_corners(points, (1, 64, 64))
+    # What is located off the CPU carries the coordinates alone.
+    elsewhere = dataclasses.replace(corners, base=None, weights=None)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, wanted = lookup(volume, elsewhere), lookup(volume, corners)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, wanted)
 
 
 def test_coordinates_that_require_a_gradient_are_refused():

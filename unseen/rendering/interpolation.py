@@ -197,9 +197,12 @@ def lookup(
             f"{corners.grid_size}, the volume has shape {tuple(volume.shape)}"
         )
     if corners.weights is None:
-        grid = corners.coordinates.to(volume.dtype)[:, :, None, None] * 2 - 1
-        values = F.grid_sample(volume, grid, align_corners=False)
-        return values[..., 0, 0].transpose(1, 2)
+        # In float32 whatever the volume's type, as below: rounded places would be off
+        # by an eighth of a voxel in a bfloat16 volume of 64.
+        grid = corners.coordinates.float()[:, :, None, None] * 2 - 1
+        with torch.autocast(volume.device.type, enabled=False):
+            values = F.grid_sample(volume.float(), grid, align_corners=False)
+        return values[..., 0, 0].transpose(1, 2).to(volume.dtype)
     table = volume.permute(0, 2, 3, 4, 1).reshape(batch, -1, channel)
     values = _Lookup.apply(table.float().contiguous(), corners)
     return values.to(volume.dtype)
