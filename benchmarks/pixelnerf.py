@@ -1,14 +1,14 @@
 """A pixelNeRF frame: the fast path against the plain one, in speed and in pixels.
 
-    python -m benchmarks.pixelnerf [MODEL] [--threads 1]
+    python -m benchmarks.pixelnerf [MODEL] [--threads 1] [--device cuda]
 
 The field has the paper's size. So that space is as empty as a trained field leaves it,
 it is a thin field inside of the large one, all other weights zero: it computes what the
 thin one does at the full cost. The thin field is that of a trained model (a folder of
 `unseen train pixelnerf-small`), or else one that is fitted here, in some seconds, to
-the inside and the colours of a chair. Seconds are those of the processor, so that
-other work on the machine does not count for much; compare ratios. Every ray costs the
-plain path the same, so it is timed on a few of them.
+the inside and the colours of a chair. Seconds on a CPU are those of the processor, so
+that other work on the machine does not count for much; compare ratios. Every ray costs
+the plain path the same, so it is timed on a few of them.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Benchmark:
     model: tyro.conf.Positional[str | None] = None
     """Folder of a trained pixelNeRF with thin networks; a fit if not given."""
     threads: int = 1
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
     frame: int = 128
     """Side of the frame in pixels."""
     plain_rays: int = 128
@@ -71,16 +72,16 @@ class Benchmark:
         torch.set_num_threads(self.threads)
         thin = fitted_scene() if self.model is None else trained_scene(self.model)
         with torch.no_grad():
-            self._report(thin)
+            self._report(move(thin, self.device))
 
     def _report(self, thin: AlignedRadianceScene) -> None:
         camera = sphere_cameras(
             torch.tensor([1.0]), torch.tensor([ELEVATION]), torch.tensor(FOV)
-        )
+        ).to(self.device)
         size = (self.frame, self.frame)
         truth = thin.render_plain(camera, size).color
         large = embed(thin)
-        pixels = torch.arange(self.frame**2).expand(1, -1)
+        pixels = torch.arange(self.frame**2, device=self.device).expand(1, -1)
         some = pixels[:, :: self.frame**2 // self.plain_rays]
         table = Table(title=f"pixelNeRF, {self.frame}x{self.frame}, one source view")
         names = ("what", "samples", "seconds", "faster", "PSNR to plain")
@@ -92,11 +93,11 @@ class Benchmark:
             def render_some() -> Tensor:
                 return large.render_pixels(camera, size, some, plain=True).color
 
-            plain = _seconds(render_some) / share
+            plain = _seconds(render_some, self.device) / share
             error = (render_some()[0] - truth[0].flatten(1).T[some[0]]).abs().max()
             rich.print(f"Large and thin field differ by at most {error:.1e}.")
         samples = self.frame**2 * (thin.sampling.num_coarse + thin.sampling.num_samples)
-        table.add_row("plain", f"{samples:,}", f"{plain:.1f}", "1.0x", "")
+        table.add_row("plain", f"{samples:,}", f"{plain:.3g}", "1.0x", "")
 
         def add(what: str, sparse: SparseRendering) -> None:
             scene = dataclasses.replace(thin, sparse=sparse)
@@ -106,7 +107,8 @@ class Benchmark:
             if not self.thin_only:
                 whole = dataclasses.replace(large, sparse=sparse)
                 seconds = _seconds(
-                    lambda: found.append(whole.render(camera, size).color)
+                    lambda: found.append(whole.render(camera, size).color),
+                    self.device,
                 )
             color = found[-1]
             error = (color - truth).square().mean()
@@ -114,7 +116,7 @@ class Benchmark:
             psnr = -10 * error.log10()
             row = (
                 f"{asked[0]:,}",
-                f"{seconds:.1f}",
+                f"{seconds:.3g}",
                 f"{faster:.1f}x",
                 f"{psnr:.1f} dB",
             )
@@ -127,6 +129,22 @@ class Benchmark:
                     SparseRendering(stride=stride, precision=precision),
                 )
         rich.print(table)
+
+
+def move(scene: AlignedRadianceScene, device: str) -> AlignedRadianceScene:
+    """A scene on another device."""
+    sources = scene.sources
+    return dataclasses.replace(
+        scene,
+        sources=SourceViews(
+            sources.maps.to(device),
+            sources.images.to(device),
+            sources.cameras.to(device),
+        ),
+        coarse_network=scene.coarse_network.to(device),
+        fine_network=scene.fine_network.to(device),
+        background=scene.background.to(device),
+    )
 
 
 def count_samples(scene: AlignedRadianceScene) -> list[int]:
@@ -227,7 +245,7 @@ def embed(scene: AlignedRadianceScene) -> AlignedRadianceScene:
     )
 
     def enlarge(small: AlignedMLP) -> AlignedMLP:
-        large = AlignedMLP(config)
+        large = AlignedMLP(config).to(scene.background.device)
         for parameter in large.parameters():
             parameter.zero_()
         for name, value in small.state_dict().items():
@@ -247,11 +265,18 @@ def embed(scene: AlignedRadianceScene) -> AlignedRadianceScene:
     )
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    """Processor seconds of one call."""
-    started = time.process_time()
+def _seconds(call: Callable[[], object], device: str) -> float:
+    """Seconds of one call: of the processor, or of the clock on a GPU."""
+    if device == "cpu":
+        started = time.process_time()
+        call()
+        return time.process_time() - started
+    call()  # The first one also compiles and allocates.
+    torch.cuda.synchronize()
+    started = time.perf_counter()
     call()
-    return time.process_time() - started
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ class Model:
                 f"{method.title} samples views and no scenes: use a method "
                 "that samples scenes, such as DFM."
             )
-        num = self._number(num)
+        num = self._number(num, len(context))
         options = SampleOptions(steps, guidance, noise_level, hidden)
         options.check(method)
         check_input(method, self.image_size, context, cameras)
@@ -255,10 +255,9 @@ class Model:
     ) -> list[Views]:
         """Sample `num` times the views (view,) at `cameras`.
 
-        They are made one after the other, or together, as the method does it. `context`
-        are posed images (view,) of the model's `image_size`; models of text take none,
-        (0,), and a `prompt`. Sample i depends on `seed` and i, not on `num`. What
-        `keep` holds is not sampled again.
+        One after the other, or together, as the method does it. `context` are posed
+        images (view,) of the model's `image_size`; models of text take none, (0,), and
+        a `prompt`. Sample i depends on `seed` and i. What `keep` holds is not redone.
 
         Raises:
             UserError: as for `complete`; or the model makes scenes.
@@ -269,7 +268,8 @@ class Model:
                 f"{method.title} samples scenes, which can be rendered from "
                 "anywhere: use sample_scenes."
             )
-        num, options = self._number(num), SampleOptions(steps, guidance, prompt=prompt)
+        options = SampleOptions(steps, guidance, prompt=prompt)
+        num = self._number(num, len(context))
         options.check(method)
         check_input(method, self.image_size, context, cameras)
         if len(cameras) == 0:
@@ -307,15 +307,17 @@ class Model:
         """Whether it samples scenes (`sample_scenes`), or views (`sample_views`)."""
         return isinstance(self.method, SceneMethod)
 
-    def _number(self, num: int | None) -> int:
-        """How many scenes are to be sampled where `num` are asked for."""
+    def _number(self, num: int | None, num_context: int) -> int:
+        """How many samples are made of so many views where `num` are asked for."""
+        varies = self.method.varies(num_context)
         if num is None:
-            return DEFAULT_NUM if self.method.stochastic else 1
+            return DEFAULT_NUM if varies else 1
         if num < 1:
             raise UserError(f"ask for at least one sample, not {num}.")
-        if num > 1 and not self.method.stochastic:
+        if num > 1 and not varies:
+            when = " where it is given images" if self.method.stochastic else ""
             warnings.warn(
-                f"{self.method.title} is deterministic, so there is one scene "
+                f"{self.method.title} is deterministic{when}, so there is one scene "
                 f"and not {num}",
                 SampleWarning,
                 stacklevel=3,

@@ -12,6 +12,7 @@ import torch
 from tests.tiny_stable_diffusion import save_stable_diffusion
 from unseen.checkpoints.diffusers_prior import (
     DiffusersPrior,
+    find_diffusers_folder,
     is_diffusers_folder,
     read_diffusers_prior,
 )
@@ -147,3 +148,23 @@ def test_faults(fault, stable_diffusion: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=FAULTS[fault]) as found:
         read_diffusers_prior(folder)
     assert "\n" not in str(found.value) and str(found.value).endswith(".")
+
+
+def test_folders_of_the_hub(
+    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple] = []
+
+    def fetch(name: str, patterns, ignored=()) -> Path:
+        asked.append((name, tuple(patterns)))
+        return stable_diffusion if name == "organisation/diffusion" else tmp_path
+
+    monkeypatch.setattr("unseen.checkpoints.diffusers_prior.fetch", fetch)
+    assert find_diffusers_folder("organisation/diffusion") == stable_diffusion
+    assert [patterns[0] for _, patterns in asked] == ["unet/config.json", "unet/*"]
+    # Of another kind of model nothing but that one file is asked for.
+    assert find_diffusers_folder("organisation/other") is None
+    assert asked[2:] == [("organisation/other", ("unet/config.json",))]
+    assert find_diffusers_folder(str(stable_diffusion)) == stable_diffusion
+    assert find_diffusers_folder(str(tmp_path)) is None
+    assert len(asked) == 3

@@ -239,7 +239,9 @@ def test_hub_model_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     errors.HfHubHTTPError = errors.HFValidationError = ValueError  # type: ignore
     asked = []
 
-    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+    def snapshot_download(
+        name: str, allow_patterns: list[str], ignore_patterns: list[str]
+    ) -> str:
         if name != "organisation/name":
             raise ValueError("404\nlong text")
         asked.extend(allow_patterns)

@@ -147,7 +147,10 @@ def test_options_reach_the_importers_that_take_them(
         asked.append({"path": path, **options})
         return importers.IMPORTERS["dfm"].read(path)
 
-    table = {**importers.IMPORTERS, "sized": Importer("DFM", read, ("image_size",))}
+    table = {
+        **importers.IMPORTERS,
+        "sized": Importer("DFM", read, "MIT", ("image_size",)),
+    }
     monkeypatch.setattr(importers, "IMPORTERS", table)
     assert run(monkeypatch, "sized", file, "out", "--image-size", 32) == 0
     assert asked == [{"path": file, "image_size": 32}]

@@ -314,3 +314,18 @@ def test_a_method_that_fits_codes_from_end_to_end(monkeypatch, capsys, tmp_path:
     assert run(monkeypatch, *words, *wrong) == 2
     assert "has no classifier-free guidance" in capsys.readouterr().err
     assert not Path("new").exists()
+
+
+def test_a_full_gpu_is_one_sentence(tmp_path: Path, monkeypatch, capsys) -> None:
+    def load(name: str, *more: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB\nlong text")
+
+    monkeypatch.setattr(unseen, "load", load)
+    image = save_plate(tmp_path / "plate.png")
+    monkeypatch.setattr(sys, "argv", ["unseen", "sample", str(image), "--out", "x"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("unseen: the GPU's memory is full")
+    assert "20 GiB" in lines[-1] and "long text" not in lines[-1]

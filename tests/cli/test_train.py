@@ -287,14 +287,16 @@ def test_models_lists_methods_and_presets(
     assert (tiny["method"], tiny["steps"], tiny["batch_size"]) == ("Tiny", 4, 2)
     assert (tiny["image_size"], tiny["bundled"]) == (8, False)
     methods = {method["name"]: method for method in listing["methods"]}
-    assert methods["DFM"]["importers"] == ["dfm"] and methods["DFM"]["stochastic"]
-    assert methods["Sky"]["importers"] == [] and not methods["Sky"]["stochastic"]
+    assert methods["DFM"]["importers"] == {"dfm": {"licence": "none stated"}}
+    assert methods["DFM"]["stochastic"]
+    assert listing["models"][0]["licence"] == "Apache-2.0"
+    assert methods["Sky"]["importers"] == {} and not methods["Sky"]["stochastic"]
     monkeypatch.setenv("COLUMNS", "80")
     assert run(monkeypatch, "models") == 0
     lines = capsys.readouterr().out.splitlines()
     # Names are whole, however narrow the terminal is.
     rows = {line.split()[0]: line for line in lines if line.strip()}
-    assert "import dfm" in rows["DFM"] and "one" in rows["Sky"].split()
+    assert "import dfm" in rows["DFM"] and "one" in rows["SkyDecoder"].split()
     assert not [line for line in lines if "…" in line]
     assert "of a text" in "".join(lines)
     assert max(len(line.rstrip()) for line in lines) <= 80

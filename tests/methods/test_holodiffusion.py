@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.methods.volumes import HOLO, SIZE, example, holodiffusion, no_views
+from unseen.errors import UserError
 from unseen.geometry.views import Example, Views
 from unseen.methods.holodiffusion import HoloDiffusion
 from unseen.methods.method import SampleOptions
@@ -117,6 +118,9 @@ def test_samples_depend_on_their_seeds_alone() -> None:
 
 def test_views_are_reconstructed_whatever_the_seed() -> None:
     method, context = holodiffusion().eval(), example().context
+    assert method.varies(0) and not method.varies(1)
+    with pytest.raises(UserError, match="leave out --steps"):
+        method.sample_scene(context, [0, 1], options=SampleOptions(num_steps=3))
     first, second = (method.sample_scene(context, [s, s + 1]) for s in (1, 7))
     assert torch.equal(first.grid, second.grid)
     # Scenes are cut off from the weights.

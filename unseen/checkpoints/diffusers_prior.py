@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unseen.checkpoints.hub import fetch, is_hub_name
 from unseen.configuration import read_json
 from unseen.diffusion.noise import normal_like
 from unseen.diffusion.prediction import eps_from_v, eps_from_x0
@@ -33,9 +34,29 @@ TOKENS = 77
 Loaded = TypeVar("Loaded")
 
 
+_FILES = ("unet/*", "vae/*", "text_encoder/*", "tokenizer/*", "scheduler/*")
+# Weights that are pickled, of half precision, or for going on with training.
+_OTHER_FILES = ("*.bin", "*.ckpt", "*.fp16.*", "*non_ema*", "*.msgpack", "*.h5")
+
+
 def is_diffusers_folder(folder: str | Path) -> bool:
     """Whether a folder is laid out as diffusers does."""
     return (Path(folder) / "unet" / "config.json").is_file()
+
+
+def find_diffusers_folder(name: str) -> Path | None:
+    """A folder in diffusers' layout, by its path or its name on the hub, which is
+    fetched; None where there is another thing of this name.
+
+    Raises:
+        UserError: see `fetch`.
+    """
+    if not is_hub_name(name):
+        return Path(name) if is_diffusers_folder(name) else None
+    # First a look at what it is: the weights of another model are not fetched in vain.
+    if not is_diffusers_folder(fetch(name, ["unet/config.json"])):
+        return None
+    return fetch(name, _FILES, _OTHER_FILES)
 
 
 @final

@@ -107,34 +107,41 @@ class Importer:
 
     `method` is the name in `METHODS` of what `read` returns; `options` are the keyword
     arguments that `read` takes, because the file does not tell. With `folders` it reads
-    folders in the layout of diffusers, too.
+    folders in the layout of diffusers, too. `licence` is what is stated where the files
+    are published; ShapeNet, which many were trained on, has terms of its own.
     """
 
     method: str
     read: Callable[..., Method]
+    licence: str
     options: tuple[str, ...] = ()
     folders: bool = False
 
 
 IMPORTERS: Mapping[str, Importer] = {
-    "dfm": Importer("DFM", _read_dfm),
-    "srn": Importer("SRN", _read_srn, ("image_size",)),
-    "lfn": Importer("LFN", _read_lfn, ("image_size",)),
-    "codenerf": Importer("CodeNeRF", _read_codenerf, ("image_size", "extent")),
-    "pixelnerf": Importer("PixelNeRF", _read_pixelnerf, ("release",)),
-    "visionnerf": Importer("VisionNeRF", _read_visionnerf),
-    "enr": Importer("ENR", _read_enr),
-    "3dim": Importer("ThreeDiM", _read_3dim),
+    "dfm": Importer("DFM", _read_dfm, "none stated"),
+    "srn": Importer("SRN", _read_srn, "MIT", ("image_size",)),
+    "lfn": Importer("LFN", _read_lfn, "MIT", ("image_size",)),
+    "codenerf": Importer("CodeNeRF", _read_codenerf, "MIT", ("image_size", "extent")),
+    "pixelnerf": Importer("PixelNeRF", _read_pixelnerf, "BSD-2-Clause", ("release",)),
+    "visionnerf": Importer("VisionNeRF", _read_visionnerf, "MIT"),
+    "enr": Importer("ENR", _read_enr, "Apple Sample Code"),
+    "3dim": Importer("ThreeDiM", _read_3dim, "none stated"),
     "renderdiffusion": Importer(
-        "RenderDiffusion", _read_renderdiffusion, ("release", "image_size")
+        "RenderDiffusion",
+        _read_renderdiffusion,
+        "none stated",
+        ("release", "image_size"),
     ),
-    "genvs": Importer("GeNVS", _read_genvs),
-    "zero123": Importer("Zero123", _read_zero123, ("release", "weights"), True),
+    "genvs": Importer("GeNVS", _read_genvs, "none stated"),
+    "zero123": Importer(
+        "Zero123", _read_zero123, "code MIT", ("release", "weights"), True
+    ),
     "holodiffusion": Importer(
-        "HoloDiffusion", _read_holodiffusion, ("image_size", "extent")
+        "HoloDiffusion", _read_holodiffusion, "CC BY-NC", ("image_size", "extent")
     ),
-    "sparsefusion": Importer("SparseFusion", _read_sparsefusion),
-    "mvdream": Importer("MVDream", _read_mvdream, ("tokenizer",), True),
+    "sparsefusion": Importer("SparseFusion", _read_sparsefusion, "none stated"),
+    "mvdream": Importer("MVDream", _read_mvdream, "OpenRAIL-M", ("tokenizer",), True),
 }
 
 

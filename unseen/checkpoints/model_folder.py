@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unseen.checkpoints.hub import fetch, is_hub_name
 from unseen.configuration import from_json, read_json, to_json, write_json
 from unseen.errors import UserError
 from unseen.files import check_tensors, read_tensors, write_tensors
@@ -146,8 +146,8 @@ def describe_model(model: str | Path) -> dict[str, Any]:
     """What is known of a model without loading it.
 
     Returns 'method', 'parameters' (their number), 'megabytes' on disk, 'step' of its
-    training (None where that is not known) and 'metrics': the numbers of its card, from
-    `metrics.json` beside its weights.
+    training and its 'licence' (None where they are not known) and 'metrics': the
+    numbers of its card, from `metrics.json` beside its weights.
 
     Raises:
         UserError: there is no such model or its files are damaged.
@@ -162,6 +162,7 @@ def describe_model(model: str | Path) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "megabytes": round(path.stat().st_size / 1e6, 1),
         "step": config.get("provenance", {}).get("step"),
+        "licence": config.get("provenance", {}).get("licence"),
         "metrics": read_json(metrics) if metrics.is_file() else {},
     }
 
@@ -180,35 +181,13 @@ def find_model(model: str | Path) -> Path:
         return folder
     if str(model) in bundled_models():
         return BUNDLED_FOLDER / str(model)
-    parts = str(model).split("/")
-    if len(parts) == 2 and all(parts) and not str(model).startswith((".", "~")):
-        return _fetch(str(model))
+    if is_hub_name(model):
+        return fetch(str(model), ["config.json", "model.safetensors"])
     raise UserError(
         f"there is no model '{model}': bundled models are "
         f"{', '.join(bundled_models()) or '(none)'}; a folder or a hub name "
         "'organisation/name' works as well."
     )
-
-
-def _fetch(name: str) -> Path:
-    """Download a model from the hub."""
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise UserError(
-            f"'{name}' is no folder here, and fetching it from the hub needs "
-            "huggingface_hub: run `pip install huggingface_hub`."
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        files = ["config.json", "model.safetensors"]
-        return Path(snapshot_download(name, allow_patterns=files))
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"'{name}' is no folder here and cannot be fetched from the hub "
-            f"({lines[0]}): check the name and the connection."
-        ) from error
 
 
 def _build(config: dict[str, Any], path: Path) -> Method:

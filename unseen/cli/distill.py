@@ -25,7 +25,7 @@ class Distill:
     """Optimise a 3D scene until a diffusion model finds all its views likely.
 
     The model is told in words what to make, with --prompt: a text-to-image model (a
-    local folder as diffusers writes it, such as Stable Diffusion), or MVDream. Or it is
+    folder as diffusers writes it, such as Stable Diffusion), or MVDream. Or it is
     another model of this package that samples views and no scenes (3DiM, Zero-1-to-3,
     SparseFusion, GeNVS), which is given an --image.
 
@@ -35,7 +35,7 @@ class Distill:
     """
 
     prior: str
-    """Folder of a text-to-image model, or name or folder of a model of views."""
+    """Text-to-image model, or model of views: a folder, or a name on the hub."""
     out: Path
     """Folder to write."""
     prompt: str | None = None
@@ -131,14 +131,15 @@ class Distill:
         import torch
 
         from unseen.checkpoints.diffusers_prior import (
-            is_diffusers_folder,
+            find_diffusers_folder,
             read_diffusers_prior,
         )
 
-        if is_diffusers_folder(self.prior):
+        folder = find_diffusers_folder(self.prior)
+        if folder is not None:
             self._check_input(self.prior, takes_text=True)
             dtype = torch.float16 if device.type == "cuda" else torch.float32
-            return read_diffusers_prior(self.prior, device, dtype), None
+            return read_diffusers_prior(folder, device, dtype), None
         return self._read_view_prior(device)
 
     def _read_view_prior(self, device: torch.device) -> tuple[ViewPrior, Views | None]:

@@ -72,6 +72,16 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(130)
+    except RuntimeError as error:
+        # torch, which it is a class of, may not be imported.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        print(
+            "unseen: the GPU's memory is full: use --device cpu, or fewer or smaller "
+            f"pictures at once ({str(error).splitlines()[0]})",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,11 @@ def _methods() -> list[dict[str, Any]]:
             "min_context": method.min_context,
             "max_context": method.max_context,
             "text": "prompt" in method.sample_options,
-            "importers": [k for k, entry in IMPORTERS.items() if entry.method == name],
+            "importers": {
+                system: {"licence": entry.licence}
+                for system, entry in IMPORTERS.items()
+                if entry.method == name
+            },
         }
         for name, (method, _) in METHODS.items()
     ]
@@ -59,6 +63,12 @@ def _summary(method: type) -> str:
     module = inspect.getmodule(method)
     text = (module.__doc__ if module is not None else None) or method.__doc__ or ""
     return text.strip().split("\n")[0].rstrip(".")
+
+
+def _importers(importers: dict[str, dict[str, str]]) -> str:
+    """How released weights are read, and what their licence is."""
+    each = [f"import {name} ({x['licence']})" for name, x in importers.items()]
+    return ", ".join(each) or "-"
 
 
 def _samples(method: dict[str, Any]) -> str:
@@ -101,12 +111,12 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
     _print(
         console,
         "Methods",
-        ["name", "samples per image", "released weights", ""],
+        ["name", "samples per image", "released weights (licence)", ""],
         [
             [
                 m["title"],
                 _samples(m),
-                ", ".join(f"import {name}" for name in m["importers"]) or "-",
+                _importers(m["importers"]),
                 m["summary"],
             ]
             for m in listing["methods"]
@@ -130,7 +140,7 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
     _print(
         console,
         "Bundled models, for `unseen sample --model`",
-        ["name", "method", "parameters", "MB", "trained for", "numbers"],
+        ["name", "method", "parameters", "MB", "trained for", "licence", "numbers"],
         [
             [
                 m["name"],
@@ -138,6 +148,7 @@ def _print_tables(listing: dict[str, list[dict[str, Any]]]) -> None:
                 _short(m["parameters"]),
                 f"{m['megabytes']:g}",
                 "?" if m["step"] is None else f"{_short(m['step'])} steps",
+                m["licence"] or "?",
                 _numbers(m["metrics"]),
             ]
             for m in listing["models"]

@@ -71,7 +71,7 @@ def labels(candidate: Candidate, samples: int) -> list[str]:
 
     A deterministic method makes one.
     """
-    if samples == 1 or not candidate.method.stochastic:
+    if samples == 1 or not candidate.method.varies(num_context=1):
         return [candidate.label]
     return [candidate.label, best_label(candidate.label, samples)]
 

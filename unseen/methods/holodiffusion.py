@@ -20,6 +20,7 @@ from unseen.diffusion.from_noise import sample_from_noise
 from unseen.diffusion.noise import random_levels
 from unseen.diffusion.schedules import LinearSchedule
 from unseen.encoders.unprojection import UnprojectionConfig, UnprojectionEncoder
+from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras
 from unseen.geometry.ray_choice import choose_rays, without_background
 from unseen.geometry.views import Example, Views
@@ -121,6 +122,9 @@ class HoloDiffusion(SceneMethod):
         background = torch.tensor(c.background)
         self.register_buffer("background", background, persistent=False)
 
+    def varies(self, num_context: int) -> bool:
+        return num_context == 0
+
     def denoise(
         self,
         x_t: Float[Tensor, "batch feature depth height width"],
@@ -185,7 +189,8 @@ class HoloDiffusion(SceneMethod):
         """Scenes of noise where `context` is (batch, 0); else those that it shows.
 
         Given views, nothing is drawn: they are unprojected as in training, and the
-        volume is rendered as the authors' code evaluates (see `last_pass`).
+        volume is rendered as the authors' code evaluates (see `last_pass`). Raises
+        UserError if steps are asked for then.
         """
         c = self.config
 
@@ -193,6 +198,11 @@ class HoloDiffusion(SceneMethod):
             if on_step is not None:
                 on_step(done, total, self._finished(volumes))
 
+        if context.shape[1] and options is not None and options.num_steps is not None:
+            raise UserError(
+                "HoloDiffusion denoises what images show once, in no steps: leave out "
+                "--steps."
+            )
         with evaluating(self):
             if context.shape[1]:
                 volumes = self.denoise_views(context)

@@ -88,6 +88,10 @@ class Method(nn.Module, abc.ABC):
         `on_progress` gets the scenes done and to do. Most methods need nothing.
         """
 
+    def varies(self, num_context: int) -> bool:
+        """Whether other seeds give other samples of so many context views."""
+        return self.stochastic
+
     def large_networks(self) -> list[nn.Module]:
         """Those that may work in half precision, and take turns on a GPU, while views
         are sampled (`networks.large`). Most methods have none."""
