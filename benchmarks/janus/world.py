@@ -2,7 +2,9 @@
 
 Trucks are those of the procedural world, turned back by the angle that each was turned
 by, and seen in groups of four: from one elevation, at azimuths 90 degrees apart. From
-azimuth 0 the front is seen. What is rendered once is kept in a file.
+azimuth 0 the front is seen. All cabins are red and all else is grey: what any colour
+there could be a network learns in hours only, and a front must be easy to tell. What is
+rendered once is kept in a file.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unseen.cli.progress import Bar, progress_bars
 from unseen.data.cameras import sphere_cameras
-from unseen.data.primitives import affine
+from unseen.data.primitives import Solid, affine
 from unseen.data.procedural import ProceduralObject, make_object
 from unseen.files import read_tensors, write_tensors
 from unseen.geometry.cameras import Cameras
@@ -31,6 +34,10 @@ FIELD_OF_VIEW = 40.0
 """Degrees."""
 ELEVATIONS = (0.0, 40.0)
 """Degrees, from the lowest to the highest camera."""
+RED = (0.85, 0.12, 0.10)
+"""The colour of all cabins."""
+CABIN = 1
+"""The place of the cabin among the solids of a truck."""
 TEST_SEEDS = 1_000_000
 """Seeds of held-out trucks start here, those of training at 0."""
 
@@ -54,11 +61,29 @@ class Renderings:
 
 
 def make_truck(seed: int) -> ProceduralObject:
-    """A truck whose front faces the world's x axis."""
+    """A truck with a red cabin whose front faces the world's x axis."""
     truck = make_object("truck", seed)
     back = affine(angle=-truck.front_azimuth)
-    solids = tuple(solid.moved(back) for solid in truck.solids)
+    solids = tuple(
+        _repaint(solid, index == CABIN).moved(back)
+        for index, solid in enumerate(truck.solids)
+    )
     return dataclasses.replace(truck, front_azimuth=0.0, solids=solids)
+
+
+def _repaint(solid: Solid, is_cabin: bool) -> Solid:
+    """The cabin's own colour as red, with its windows and lamps; all else as grey."""
+    body = solid.colors[0]
+
+    def new(color: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not is_cabin:
+            grey = sum(color) / 3
+            return grey, grey, grey
+        return RED if np.allclose(color, body, atol=1e-3) else color
+
+    colors = np.array([new(tuple(face)) for face in solid.colors.tolist()])
+    paints = tuple(dataclasses.replace(p, color=new(p.color)) for p in solid.paints)
+    return dataclasses.replace(solid, colors=colors, paints=paints)
 
 
 def cameras_at(
