@@ -36,10 +36,10 @@ from unseen.distillation.config import (
     TimeConfig,
 )
 from unseen.distillation.distiller import Distiller
-from unseen.distillation.forms import Reconstruction
+from unseen.distillation.forms import SDS
 from unseen.distillation.presets import DISTILL_PRESETS
 from unseen.distillation.ramp import ramp
-from unseen.distillation.representations import HashGrid
+from unseen.distillation.representations import GaussianCloud
 from unseen.files import read_tensors, write_tensors
 from unseen.geometry.views import Views
 from unseen.model import Model
@@ -60,20 +60,16 @@ class Turn:
 
 
 def distill_config(steps: int) -> DistillConfig:
-    """The library's thin scene, from cameras as in training; one for all priors.
+    """Score distillation of Gaussians, from cameras as in training, for all priors.
 
     Priors of one view are asked about the same groups of four views as the one that
     sees them together, at one noise level.
     """
-    small = DISTILL_PRESETS["small"]
-    grid = small.representation
-    assert isinstance(grid, HashGrid)
     return dataclasses.replace(
-        small,
-        representation=dataclasses.replace(
-            grid, settings=dataclasses.replace(grid.settings, num_samples=SIZE)
-        ),
-        form=Reconstruction(rescale=0.0),
+        DISTILL_PRESETS["small-gaussians"],
+        # Enough for 32 pixels, and fast enough for few steps.
+        representation=GaussianCloud(count=2000, rate=6e-3),
+        form=SDS(),
         cameras=CameraPrior(
             elevation=ELEVATIONS,
             elevations="even",
@@ -83,9 +79,7 @@ def distill_config(steps: int) -> DistillConfig:
             group=GROUP,
         ),
         guidance=GuidanceConfig(1.0),
-        times=TimeConfig(
-            ramp(0, 0.9, 0.02, steps), ramp(0, 0.98, 0.3, steps), shared=True
-        ),
+        times=TimeConfig(0.02, ramp(0, 0.98, 0.5, 2 * steps // 3), shared=True),
         regularizers=RegularizerConfig(),
         steps=steps,
         views=GROUP,
