@@ -100,7 +100,7 @@ def noise_of(kind: Kind, **changes: float) -> torch.Tensor:
     found = prior.predict_noise(x_t, t, seen, branches, generator)
     assert found.shape == (2, *x_t.shape) and torch.equal(found[0], found[1])
     assert prior.abilities.group == (GROUP if kind == "multi-view" else 1)
-    assert prior.abilities.poses == (kind != "pose-free")
+    assert prior.abilities.poses == (kind in ("camera", "multi-view"))
     return found[0]
 
 
@@ -108,7 +108,7 @@ def noise_of(kind: Kind, **changes: float) -> torch.Tensor:
 def test_a_prior_depends_on_what_it_is_told_and_on_nothing_else(kind: Kind) -> None:
     plain = noise_of(kind)
     turned = torch.allclose(noise_of(kind, azimuth=30.0), plain, atol=1e-5)
-    assert turned == (kind == "pose-free")
+    assert turned == (kind in ("pose-free", "front-biased"))
     others = noise_of(kind, last=0.5)[:3]
     assert torch.allclose(others, plain[:3], atol=1e-5) == (kind != "multi-view")
 
@@ -130,14 +130,15 @@ def test_a_small_run_makes_everything_once(tmp_path: Path, capsys) -> None:
     )
     run.run()
     assert "Distilled: multi-view" in capsys.readouterr().out
-    names = ["real-0", "pose-free-0", "camera-0", "multi-view-0", "dfm-0"]
+    names = ["real-0", "pose-free-0", "front-biased-0", "camera-0"]
+    names += ["multi-view-0", "dfm-0"]
     results = json.loads((out / "results.json").read_text())
     assert [scene["name"] for scene in results["scenes"]] == names
     page = (out / "index.html").read_text()
     assert all(name in page for name in names) and 'src="http' not in page
     assert (out / "janus.png").stat().st_size > 1000
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    assert len(kept) == 4 + 5 + 4
+    assert len(kept) == 4 + 6 + 5
     run.run()
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
     with pytest.raises(UserError, match="other settings"):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.janus.prior import KINDS, SCHEDULE, Kind, TruckPrior, ViewNetwork
+from benchmarks.janus.prior import SCHEDULE, TASKS, Kind, Task, TruckPrior, ViewNetwork
 from benchmarks.janus.world import (
     ELEVATIONS,
     FIELD_OF_VIEW,
@@ -158,11 +158,11 @@ def real_truck(number: int) -> Turn:
 
 @torch.no_grad()
 def sample_views(
-    network: ViewNetwork, kind: Kind, groups: int, steps: int
+    network: ViewNetwork, task: Task, groups: int, steps: int
 ) -> Float[Tensor, "group view 3 height width"]:
-    """Images that a prior draws by itself, at 20 degrees of elevation.
+    """Images that the network draws by itself, at 20 degrees of elevation.
 
-    A prior that is told cameras is told azimuths 0, 90, 180 and 270 degrees.
+    Where it is told cameras, it is told azimuths 0, 90, 180 and 270 degrees.
     """
     azimuth = (2 * math.pi * torch.arange(GROUP) / GROUP).repeat(groups)
     elevation = torch.full_like(azimuth, math.radians(20.0))
@@ -170,11 +170,11 @@ def sample_views(
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         level = t.repeat_interleave(GROUP)
         noisy = x_t.flatten(0, 1)
-        v = network(noisy, level, azimuth, elevation, kind)
+        v = network(noisy, level, azimuth, elevation, task)
         alpha, sigma = (unsqueeze_like(s, noisy) for s in SCHEDULE.alpha_sigma(level))
         return x0_from_v(noisy, v, alpha, sigma).clamp(-1, 1).unflatten(0, (-1, GROUP))
 
-    seeds = [derive_seed(KINDS.index(kind), group) for group in range(groups)]
+    seeds = [derive_seed(TASKS.index(task), group) for group in range(groups)]
     shape = (GROUP, 3, SIZE, SIZE)
     found = sample_from_noise(denoise, shape, seeds, SCHEDULE, steps)
     return (0.5 * (found + 1)).clamp(0, 1)

@@ -37,7 +37,7 @@ from benchmarks.janus.page import (
     draw_sheet,
     write_page,
 )
-from benchmarks.janus.prior import KINDS, Kind, NetworkConfig, ViewNetwork
+from benchmarks.janus.prior import KINDS, TASKS, Kind, NetworkConfig, ViewNetwork
 from benchmarks.janus.score import janus_score
 from benchmarks.janus.training import (
     TrainingConfig,
@@ -55,8 +55,9 @@ from unseen.training.random import derive_seed
 SAMPLES = 8
 """Groups of images that each prior draws by itself."""
 
-TOLD = {
+TOLD: dict[Kind, str] = {
     "pose-free": "The prior is not told the camera.",
+    "front-biased": "The prior takes every camera for one that sees the front.",
     "camera": "The prior is told the camera of each view.",
     "multi-view": "The prior is told the cameras of four views that see each other.",
 }
@@ -107,10 +108,10 @@ class Janus:
         sections = self._sections(network, classifier)
         known = [accuracy(classifier, test_set, blurred) for blurred in (False, True)]
         samples = {
-            kind: sample_views(network, kind, SAMPLES, self.sampling_steps)
-            for kind in KINDS
+            task: sample_views(network, task, SAMPLES, self.sampling_steps)
+            for task in TASKS
         }
-        told = {kind: _side_share(classifier, samples[kind]) for kind in KINDS}
+        told = {task: _side_share(classifier, samples[task]) for task in TASKS}
         results = {
             "classifier": dict(zip(("plain", "blurred"), to_json(known), strict=True)),
             "training_minutes": round(minutes, 1),
@@ -119,11 +120,11 @@ class Janus:
         }
         pictures = [
             (
-                f"{kind}: azimuths 0, 90, 180 and 270 degrees were asked for, and "
-                f"{told[kind]:.0%} of {SAMPLES * GROUP} images look like that.",
-                draw_samples(samples[kind][:3]),
+                f"{task}: azimuths 0, 90, 180 and 270 degrees were asked for, and "
+                f"{told[task]:.0%} of {SAMPLES * GROUP} images look like that.",
+                draw_samples(samples[task][:3]),
             )
-            for kind in KINDS
+            for task in TASKS
         ]
         table, summary = summarise(sections), _in_words(known, minutes)
         _write_text(out / "results.json", json.dumps(results, indent=1) + "\n")
@@ -196,9 +197,9 @@ class Janus:
                 rows("real", lambda number, _: real_truck(number)),
             )
         ]
-        for kind in KINDS:
+        for kind, text in TOLD.items():
             make = functools.partial(_distilled, network, kind, config)
-            sections.append(Section(f"Distilled: {kind}", TOLD[kind], rows(kind, make)))
+            sections.append(Section(f"Distilled: {kind}", text, rows(kind, make)))
         steps = self.sampler_steps
         model = functools.cache(lambda: unseen.load(self.sampler))
         sections.append(

@@ -1,10 +1,12 @@
-"""Three priors over views that differ in what they are told, and in nothing else.
+"""Priors over views that differ in what they are told, and in nothing else.
 
 One network is trained for three tasks in turn: views whose camera it is not told, views
 whose camera it is told, and four views at once that see each other and whose cameras it
 is told, as in MVDream (Shi et al., 2023). So the three have the same weights, the same
 data, and have seen equally many images; MVDream, too, is trained with and without
-attention across views in turn.
+attention across views in turn. A fourth prior is the second one that takes every camera
+for one that sees the front: so is a prior that is not told the camera, and whose images
+show fronts above all, as photographs do.
 """
 
 from __future__ import annotations
@@ -25,8 +27,11 @@ from unseen.distillation.prior import Abilities, Branch, PixelPrior
 from unseen.geometry.cameras import Cameras
 from unseen.networks.unet2d import UNet2d, UNet2dConfig, sinusoidal_embedding
 
-Kind = Literal["pose-free", "camera", "multi-view"]
-KINDS: tuple[Kind, ...] = ("pose-free", "camera", "multi-view")
+Task = Literal["pose-free", "camera", "multi-view"]
+TASKS: tuple[Task, ...] = ("pose-free", "camera", "multi-view")
+"""What the network is trained for."""
+Kind = Task | Literal["front-biased"]
+KINDS: tuple[Kind, ...] = (*TASKS, "front-biased")
 
 SCHEDULE = CosineSchedule()
 
@@ -46,7 +51,7 @@ class NetworkConfig:
 
 @final
 class ViewNetwork(nn.Module):
-    """Predicts v in views, for every kind of prior."""
+    """Predicts v in views, for every task."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -67,23 +72,23 @@ class ViewNetwork(nn.Module):
         t: Float[Tensor, "view"],
         azimuth: Float[Tensor, "view"],
         elevation: Float[Tensor, "view"],
-        kind: Kind,
+        task: Task,
     ) -> Float[Tensor, "view 3 height width"]:
         """v of noisy views in [-1, 1]; directions in radians."""
         where = _encode_direction(azimuth, elevation)
-        if kind == "pose-free":
+        if task == "pose-free":
             # No direction is encoded as zeros, for sines and cosines cannot all be 0.
             where = torch.zeros_like(where)
         level = sinusoidal_embedding(t, self.config.unet.embedding)
         embedding = functional.silu(self.time(level) + self.camera(where))
         patches = functional.pixel_unshuffle(x_t, self.config.patch)
-        features, _ = self.unet(patches, embedding, group_of(kind))
+        features, _ = self.unet(patches, embedding, group_of(task))
         return functional.pixel_shuffle(self.head(features), self.config.patch)
 
 
-def group_of(kind: Kind) -> int:
+def group_of(task: Task) -> int:
     """Views that see each other."""
-    return GROUP if kind == "multi-view" else 1
+    return GROUP if task == "multi-view" else 1
 
 
 def _encode_direction(
@@ -100,14 +105,15 @@ class TruckPrior(PixelPrior):
 
     def __init__(self, network: ViewNetwork, kind: Kind) -> None:
         self._network, self._kind = network.eval().requires_grad_(False), kind
+        self._task: Task = "camera" if kind == "front-biased" else kind
         self.schedule = SCHEDULE
         self.device = next(network.parameters()).device
         self.abilities = Abilities(
             name=f"the {kind} prior of trucks",
             shape=(3, SIZE, SIZE),
             image_size=SIZE,
-            poses=kind != "pose-free",
-            group=group_of(kind),
+            poses=kind in ("camera", "multi-view"),
+            group=group_of(self._task),
         )
 
     @torch.no_grad()
@@ -121,7 +127,9 @@ class TruckPrior(PixelPrior):
     ) -> Float[Tensor, "branch view channel height width"]:
         # Nothing but trucks is known here: all branches are the same condition.
         azimuth, elevation = directions(cameras)
-        v = self._network(x_t, t, azimuth, elevation, self._kind)
+        if self._kind == "front-biased":
+            azimuth = torch.zeros_like(azimuth)
+        v = self._network(x_t, t, azimuth, elevation, self._task)
         alpha, sigma = (unsqueeze_like(s, x_t) for s in SCHEDULE.alpha_sigma(t))
         eps = eps_from_v(x_t, v, alpha, sigma)
         return eps.expand(len(branches), *eps.shape)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.janus.prior import (
-    KINDS,
     SCHEDULE,
+    TASKS,
     NetworkConfig,
     ViewNetwork,
     group_of,
@@ -108,14 +108,14 @@ def diffusion_loss(
     step: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Mean squared error of v in some groups of views, of one kind of prior per step.
+    """Mean squared error of v in some groups of views, of one task per step.
 
     A group has one noise level where its views see each other.
     """
-    kind = KINDS[step % len(KINDS)]
+    task = TASKS[step % len(TASKS)]
     index = torch.randint(len(data), (batch,), generator=generator)
     x_0 = 2 * data.pixels(index) - 1
-    together = group_of(kind) > 1
+    together = group_of(task) > 1
     x_t, t, eps = random_levels(
         x_0 if together else x_0.flatten(0, 1), SCHEDULE, generator
     )
@@ -125,5 +125,5 @@ def diffusion_loss(
         x_t, v = x_t.flatten(0, 1), v.flatten(0, 1)
         t = t.repeat_interleave(GROUP)
     azimuth, elevation = data.azimuth[index], data.elevation[index]
-    found = network(x_t, t, azimuth.flatten(), elevation.flatten(), kind)
+    found = network(x_t, t, azimuth.flatten(), elevation.flatten(), task)
     return functional.mse_loss(found.float(), v)
