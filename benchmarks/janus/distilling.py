@@ -114,14 +114,14 @@ def distill(
     prior = TruckPrior(network, kind)
     distiller = Distiller(prior, config, lambda step: derive_generator(seed, step))
     with progress_bars() as progress:
-        bar = Bar(progress, f"{kind}, seed {seed}")
+        bar = Bar(progress, path.stem)
         for step in range(config.steps):
             distiller.step(step)
             bar.report(step + 1, config.steps)
     seconds = time.process_time() - started
     scene = distiller.scene(config.steps)
     scene.save(path)
-    return Turn(f"{kind}-{seed}", look_around(scene, SIZE), seconds)
+    return Turn(path.stem, look_around(scene, SIZE), seconds)
 
 
 def given_view(number: int, side: int) -> Views:
@@ -141,12 +141,12 @@ def sample_directly(model: Model, number: int, steps: int | None, path: Path) ->
     """The turntable of what DFM samples of one view of a held-out truck."""
     given = given_view(number, model.image_size)
     with progress_bars() as progress:
-        bar = Bar(progress, f"DFM, truck {number}")
+        bar = Bar(progress, path.stem)
         started = time.process_time()
         scene = model.complete(given, 1, number, steps, progress=bar.report)[0]
         seconds = time.process_time() - started
     scene.save(path)
-    return Turn(f"dfm-{number}", look_around(scene, model.image_size), seconds)
+    return Turn(path.stem, look_around(scene, model.image_size), seconds)
 
 
 def real_truck(number: int) -> Turn:
