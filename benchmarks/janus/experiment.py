@@ -132,7 +132,7 @@ class Janus:
         page = write_page(summary, table, pictures, sections)
         _write_text(out / "index.html", page)
         with atomic_file(out / "janus.png") as path:
-            draw_sheet(sections).quantize(128).save(path, optimize=True)
+            draw_sheet(sections).save(path, optimize=True)
         print(f"{table.markdown()}\n\n{summary}\n\nOpen {out / 'index.html'}.")
 
     def _settle(self) -> None:
