@@ -72,7 +72,11 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Pre-norm self-attention over all pixels, with a residual connection."""
+    """Pre-norm self-attention over all pixels, with a residual connection.
+
+    With `group`, as many neighbouring entries of the batch are views of one thing, and
+    each pixel attends to those of all of them (MVDream, Shi et al. 2023, section 3.1).
+    """
 
     def __init__(self, channels: int, groups: int, head_size: int = 32) -> None:
         super().__init__()
@@ -84,13 +88,32 @@ class AttentionBlock(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, x: Float[Tensor, "batch channel height width"]
+        self, x: Float[Tensor, "batch channel height width"], group: int = 1
     ) -> Float[Tensor, "batch channel height width"]:
         b, c, h, w = x.shape
         qkv = self.qkv(self.norm(x)).reshape(b, 3, self.num_heads, -1, h * w)
-        q, k, v = qkv.transpose(-1, -2).unbind(dim=1)
+        q, k, v = (_join_views(x, group) for x in qkv.transpose(-1, -2).unbind(dim=1))
         attended = functional.scaled_dot_product_attention(q, k, v)
-        return x + self.out(attended.transpose(-1, -2).reshape(b, c, h, w))
+        attended = _split_views(attended, group).transpose(-1, -2)
+        return x + self.out(attended.reshape(b, c, h, w))
+
+
+def _join_views(
+    x: Float[Tensor, "batch head token channel"], group: int
+) -> Float[Tensor, "_ head _ channel"]:
+    """The tokens of `group` neighbouring entries as those of one."""
+    if group == 1:
+        return x
+    return x.unflatten(0, (-1, group)).transpose(1, 2).flatten(2, 3)
+
+
+def _split_views(
+    x: Float[Tensor, "_ head _ channel"], group: int
+) -> Float[Tensor, "batch head token channel"]:
+    """The inverse of `_join_views`."""
+    if group == 1:
+        return x
+    return x.unflatten(2, (group, -1)).transpose(1, 2).flatten(0, 1)
 
 
 class UNet2d(nn.Module):
@@ -137,17 +160,21 @@ class UNet2d(nn.Module):
         self,
         x: Float[Tensor, "batch channel height width"],
         embedding: Float[Tensor, "batch embedding"],
+        group: int = 1,
     ) -> tuple[
         Float[Tensor, "batch feature height width"],
         Float[Tensor, "batch bottleneck"],
     ]:
-        """Returns the features, and the mean over pixels of the bottleneck."""
+        """Returns the features, and the mean over pixels of the bottleneck.
+
+        `group` neighbouring entries of the batch see each other: `AttentionBlock`.
+        """
 
         def apply(stage: nn.Module, h: Tensor) -> Tensor:
             if not isinstance(stage, nn.ModuleList):
                 return stage(h)
             h = stage[0](h, embedding)
-            return stage[1](h) if len(stage) > 1 else h
+            return stage[1](h, group) if len(stage) > 1 else h
 
         h = self.stem(x)
         skips = [h]
