@@ -66,13 +66,18 @@ def _tiny_is_a_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
 
 
-def _write_data(folder: Path, splits: tuple[str, ...], size: int = 16) -> Path:
-    """Random views of as many objects as there are splits."""
+def _write_data(
+    folder: Path,
+    splits: tuple[str, ...],
+    size: int = 16,
+    few: tuple[int, ...] = (),
+) -> Path:
+    """Three random views of as many objects as there are splits, two of the `few`."""
     writer = ManifestWriter(folder, {"size": size})
     for index, split in enumerate(splits):
         example = tiny_example(index, batch=1, size=size)
         context, target = example.context[0], example.target[0]
-        views = Views.cat([context, target])
+        views = Views.cat([context, target])[: 2 if index in few else 3]
         write_object(folder, f"object-{index}", views)
         record = ObjectRecord(
             f"object-{index}", "made up", "0", "noise", split, len(views)
@@ -275,6 +280,29 @@ def test_methods_with_a_code_per_object(
     wrong = refusal(monkeypatch, capsys, *other, "--method.num-objects", 7)
     assert "codes for 7 objects and the data has 2" in wrong
     assert not (tmp_path / "new").exists()
+
+
+def test_objects_with_too_few_views_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    splits = ("train", "train", "train", "test", "test")
+    data = _write_data(tmp_path / "data", splits, few=(1, 3))
+    out = tmp_path / "run"
+    start = ["train", "sky", "--data", data, "--out"]
+    line = "1 of 3 scenes has fewer than 3 views and is left out: object-1"
+    assert run(monkeypatch, *start, out, "--num-target", 2) == 0
+    assert capsys.readouterr().err.splitlines().count(line) == 1
+    method = load_model(out)
+    # The codes are numbered as if it were there.
+    assert isinstance(method, SkyDecoder) and len(method.codes.weight) == 3
+    assert run(monkeypatch, *start[:2], "--out", out, "--resume", "--steps", 5) == 0
+    assert capsys.readouterr().err.splitlines().count(line) == 1
+    wrong = refusal(monkeypatch, capsys, *start, tmp_path / "no", "--num-target", 3)
+    assert wrong == (
+        f"unseen: no scene of {data} has the 4 views that an example takes (the most "
+        "is 3): lower --num-target, or give data with more views."
+    )
+    assert not (tmp_path / "no").exists()
 
 
 def test_models_lists_methods_and_presets(

@@ -59,6 +59,7 @@ def test_a_bad_pose_leaves_its_view_out(
     (problem,) = dataset.problems
     assert problem.path == tmp_path / "1.png" and problem.skipped == "view"
     assert reason in problem.reason and str(problem.path) in problem.reason
+    assert list(dataset.frame_numbers(0)) == [0, 2, 3, 4]
     # The others are what they were, near and far included.
     kept = dataset.load(0)
     members = [0, 2, 3, 4]

@@ -131,13 +131,16 @@ def test_depths_are_half_floats_with_a_scale_and_a_mask(tmp_path: Path) -> None:
 
 def test_bad_frames_are_left_out_and_named(tmp_path: Path) -> None:
     entries = [entry("a", index) for index in range(4)] + [entry("gone", 0)]
+    entries[3]["frame_number"] = 7
     write_files(tmp_path, entries[:4])
     (tmp_path / "mug/a/images/0.png").unlink()
     entries[1]["viewpoint"]["T"][1] = float("nan")
     entries[2]["viewpoint"] = None
-    annotate(tmp_path, [*entries, entries[3]])
+    # Annotations in any order, and one twice.
+    annotate(tmp_path, [entries[3], *entries])
     dataset = CO3DDataset(tmp_path)
     assert dataset.scene_ids == ["mug/a"] and dataset.num_views(0) == 1
+    assert list(dataset.frame_numbers(0)) == [3]
     assert torch.equal(dataset.load(0).images, images_of(pictures()[3:]))
     named = {(p.path.name, p.skipped) for p in dataset.problems}
     assert {("0.png", "view"), ("2.png", "view"), ("3.png", "view")} < named

@@ -102,6 +102,7 @@ def test_views_are_found_by_their_number(tmp_path: Path) -> None:
     write(tmp_path / "a", shapenet_matrices(True))
     (tmp_path / "a/image/0001.png").unlink()
     (tmp_path / "a/mask/0001.png").unlink()
+    assert list(DVRDataset(tmp_path).frame_numbers(0)) == [0, 2, 3]
     views = DVRDataset(tmp_path).load(0)
     assert torch.equal(views.images, images_of(pictures()[[0, 2, 3]]))
     expected = cameras().extrinsics[[0, 2, 3]]

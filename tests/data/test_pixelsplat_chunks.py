@@ -66,6 +66,7 @@ def test_bad_chunks_and_clips_are_left_out_and_named(tmp_path: Path) -> None:
     dataset = PixelSplatDataset(tmp_path)
     assert dataset.scene_ids == ["nan", "twice"]
     assert [dataset.num_views(k) for k in (0, 1)] == [3, 3]
+    assert [list(dataset.frame_numbers(k)) for k in (0, 1)] == [[0, 2, 3], [0, 1, 3]]
     found = sorted((p.path.name, p.skipped) for p in dataset.problems)
     assert found == [
         *[("000000.torch", "scene")] * 2,

@@ -90,6 +90,7 @@ def test_frames_are_found_by_timestamp_and_never_by_position(tmp_path: Path) -> 
     assert torch.equal(views.images, images_of(pictures()[[1, 3]]))
     expected = cameras().extrinsics[[1, 3]]
     assert torch.allclose(views.cameras.extrinsics, expected, atol=1e-6)
+    assert list(dataset.frame_numbers(0)) == [1, 3]
     (problem,) = dataset.problems
     assert problem.skipped == "view" and "2 of 4" in problem.reason
     assert str(STAMPS[0]) in problem.reason
@@ -128,6 +129,7 @@ def test_videos_hold_one_frame_per_pose(tmp_path: Path) -> None:
     assert dataset.scene_ids == ["whole"]
     (problem,) = dataset.problems
     assert problem.path.name == "short.mp4" and problem.skipped == "scene"
+    assert list(dataset.frame_numbers(0)) == [0, 1, 2, 3]
     for order in ([3, 0], [1]):
         means = dataset.load(0, order).images.mean((1, 2, 3)) * 255
         assert (means - torch.tensor([40.0 * (k + 1) for k in order])).abs().max() < 4
@@ -149,6 +151,7 @@ def test_bad_rows_are_left_out_and_named(tmp_path: Path) -> None:
     dataset = RealEstate10KDataset(tmp_path)
     assert dataset.scene_ids == ["bad"] and dataset.num_views(0) == 2
     assert torch.equal(dataset.load(0).images, images_of(pictures()[[0, 3]]))
+    assert list(dataset.frame_numbers(0)) == [0, 3]
     found = sorted((p.path.stem, p.skipped) for p in dataset.problems)
     scenes = [("bent", "scene"), ("lonely", "scene"), ("torn", "scene")]
     assert found == sorted([("bad", "view")] * 3 + scenes)

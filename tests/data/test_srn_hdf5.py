@@ -78,6 +78,7 @@ def test_bad_entries_are_left_out_and_named(tmp_path: Path) -> None:
         file["mug/rgb/000002.png"] = image
     dataset = HDF5Dataset(path)
     assert dataset.scene_ids == ["mug"] and dataset.num_views(0) == 1
+    assert list(dataset.frame_numbers(0)) == [2]
     assert [p.skipped for p in dataset.problems] == ["scene", "view", "view"]
     with pytest.raises(UserError, match=r"mug/rgb/000002\.png"):
         dataset.load(0)

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.evaluation.made_up import InMemory, flat, write_set
 from unseen.data.procedural_dataset import ProceduralSettings, write_procedural
+from unseen.data.shard_dataset import ShardDataset
+from unseen.data.shard_writer import ShardSettings, write_shards
 from unseen.data.srn_layout import SRNDataset
 from unseen.data.streaming import ExampleStream, shuffle_runs
 from unseen.errors import UserError
@@ -165,15 +168,106 @@ def test_the_loader_gives_the_same_for_any_number_of_workers(many: SRNDataset) -
             assert torch.equal(poses(batch), poses(truth))
 
 
-def test_errors_cross_the_worker_processes_as_one_sentence(
-    roots: tuple[Path, Path],
-) -> None:
-    stream = ExampleStream([SRNDataset(roots[0])], 3, 3, seed=0)
+def test_errors_cross_the_worker_processes_as_one_sentence(tmp_path: Path) -> None:
+    write_set(tmp_path, {"torn": ("train", flat(100, 3))})
+    for image in tmp_path.glob("torn/rgb/*.png"):
+        image.write_bytes(b"cut short")
+    stream = ExampleStream([SRNDataset(tmp_path)], 1, 2, seed=0)
     for workers in (0, 1):
         with pytest.raises(UserError) as caught:
             next(stream.loader(0, workers, 1))
-        assert "has 5 views; 3 context and 3 target views need 6." in str(caught.value)
-        assert "\n" not in str(caught.value)
+        assert "torn/rgb/" in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Uneven(InMemory):
+    """Scenes with so many views each, in files of several; -1 cannot be counted."""
+
+    def __init__(self, counts: list[int], runs: list[int]) -> None:
+        scenes = {f"s{k}": flat(k, max(n, 1), seed=k) for k, n in enumerate(counts)}
+        super().__init__(scenes)
+        self._counts, self._runs = counts, runs
+
+    @property
+    def runs(self) -> list[int]:
+        return self._runs
+
+    def num_views(self, index: int) -> int:
+        if self._counts[index] < 0:
+            raise UserError("it has no usable view.")
+        return self._counts[index]
+
+
+COUNTS = [5, 4, 3, 9, 4, 0, -1, 3, 6, 4]
+KEPT = [0, 1, 3, 4, 8, 9]
+"""The scenes with 4 views and more."""
+
+
+@pytest.mark.parametrize("buffer", [None, 1, 3])
+@pytest.mark.parametrize("world_size", [1, 2, 5])
+def test_scenes_with_too_few_views_are_left_out_of_every_epoch(
+    buffer: int | None, world_size: int
+) -> None:
+    def open_streams() -> list[ExampleStream]:
+        datasets = [Uneven([2, 4], [1, 1]), Uneven(COUNTS, [3, 4, 1, 2])]
+        return [
+            ExampleStream(datasets, (1, 2), 2, 7, rank, world_size, buffer=buffer)
+            for rank in range(world_size)
+        ]
+
+    streams = open_streams()
+    # Objects are numbered as if none were left out: there are codes for all.
+    assert all(len(stream) == 12 for stream in streams)
+    assert streams[0].left_out == (
+        "5 of 12 scenes have fewer than 4 views and are left out: s0, s2, s5, ..."
+    )
+    turns = list(itertools.product(range(7), range(world_size)))
+    shown = [streams[rank].example(k) for k, rank in turns]
+    objects = [int(example.objects) for example in shown]
+    kept = [1, *(2 + k for k in KEPT)]
+    for epoch in range(world_size):
+        assert sorted(objects[7 * epoch : 7 * epoch + 7]) == kept
+    for example, number in zip(shown[:7], objects, strict=False):
+        level = number if number < 2 else number - 2
+        assert torch.allclose(example.target.images * 255, torch.tensor(float(level)))
+    # Other streams go on from any place.
+    again = open_streams()
+    for (k, rank), example in list(zip(turns, shown, strict=True))[::-3]:
+        assert torch.equal(poses(again[rank].example(k)), poses(example))
+
+
+def test_weights_and_scenes_that_are_left_out() -> None:
+    few, many = Uneven([4, 2], [1, 1]), Uneven(COUNTS, [10])
+    stream = ExampleStream([few, many], 2, 2, seed=0, weights=[1.0, 3.0])
+    drawn = Counter(stream._member(place) for place in range(1024))
+    assert drawn == {(0, 0): 256} | {(1, k): 128 for k in KEPT}
+    one = ExampleStream([few], 2, 2, seed=0).left_out
+    assert one == "1 of 2 scenes has fewer than 4 views and is left out: s1"
+    assert ExampleStream([few], 1, 1, seed=0).left_out is None
+    # Without weights one set may be left out as a whole, with weights it cannot.
+    assert int(ExampleStream([few, many], 3, 2, seed=0).example(0).objects) >= 2
+    message = (
+        r"no scene of memory has the 5 views that an example takes \(the most is 4\): "
+        r"lower --num-target, or give data with more views\."
+    )
+    for datasets, weights in (([few, many], [1.0, 3.0]), ([few], None)):
+        with pytest.raises(UserError, match=message):
+            ExampleStream(datasets, 3, 2, seed=0, weights=weights)
+
+
+def test_shards_leave_the_same_scenes_out(tmp_path: Path) -> None:
+    counts = [n for n in COUNTS if n > 0]
+    objects = {f"o{k}": ("train", flat(20 * k, n)) for k, n in enumerate(counts)}
+    source = SRNDataset(write_set(tmp_path / "set", objects))
+    write_shards(source, tmp_path / "packed", ShardSettings(size_mb=0.03))
+    packed = ShardDataset(tmp_path / "packed")
+    assert len(packed.runs) > 1
+    for buffer in (None, 2):
+        theirs = ExampleStream([source], 2, 2, seed=1)
+        ours = ExampleStream([packed], 2, 2, seed=1, buffer=buffer)
+        assert ours.left_out == theirs.left_out is not None
+        found = [[int(s.example(k).objects) for k in range(12)] for s in (ours, theirs)]
+        assert sorted(found[0]) == sorted(found[1]) == sorted(2 * [0, 1, 3, 4, 6, 7])
+        assert buffer is not None or found[0] == found[1]
 
 
 def test_images_of_two_sizes_are_refused(many: SRNDataset, tmp_path: Path) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from tests.data.test_realestate10k import rows, write_poses
 from tests.evaluation.made_up import of_counts
+from unseen.data.formats import open_dataset, open_reader
+from unseen.data.shard_writer import ShardSettings, write_shards
 from unseen.errors import UserError
-from unseen.evaluation.places import find_places
+from unseen.evaluation.places import Place, find_places
 from unseen.evaluation.protocols import (
     PROTOCOLS,
     Choice,
@@ -41,7 +47,7 @@ def test_the_views_of_shapenet_srn() -> None:
     assert two.context == [64, 104] and len(two.targets) == 249
     assert not set(two.context) & set(two.targets) and 250 in two.targets
     assert choose("srn-two", "a", 104) == Unsuitable(
-        "has 104 views, and view 104 is to be given"
+        "has 104 views, and none with the number 104"
     )
 
 
@@ -71,12 +77,84 @@ def test_the_index_of_pixelsplat(tmp_path: Path) -> None:
         [5, 9], [6, 7, 9]
     )
     for scene, views, reason in (
-        ("clip", 9, "has 9 views, and frame 9 is needed"),
+        ("clip", 9, "has 9 views, and none with the number 9"),
         ("none", 99, "has no frames in index.json"),
         ("other", 99, "is not listed in index.json"),
     ):
         assert choose("re10k-pixelsplat", scene, views, index=path) == Unsuitable(
             reason
+        )
+
+
+def write_clip(root: Path, missing: tuple[int, ...]) -> Path:
+    """12 frames of greys 0, 20, ... at 1000, 2000, ..., some of which are not there."""
+    table = np.repeat(rows()[:1], 12, axis=0)
+    table[:, 0] = 1000 * (1 + np.arange(12))
+    write_poses(root / "clip.txt", table)
+    (root / "clip").mkdir()
+    for frame in set(range(12)) - set(missing):
+        pixels = np.full((8, 8, 3), 20 * frame, np.uint8)
+        Image.fromarray(pixels).save(root / "clip" / f"{1000 * (1 + frame)}.png")
+    return root
+
+
+def test_published_frames_are_found_in_clips_with_gaps(tmp_path: Path) -> None:
+    """The frames themselves, from the clip, its shards, and framed images of both."""
+    clip = write_clip(tmp_path, missing=(3, 10))
+    packed = tmp_path / "packed"
+    write_shards(open_reader(clip), packed, ShardSettings())
+    index = tmp_path / "index.json"
+    index.write_text(json.dumps({"clip": {"context": [2, 8], "target": [11, 5, 4]}}))
+    rule = find_protocol("re10k-pixelsplat", ProtocolSettings(index)).rule
+    lacking = tmp_path / "lacking.json"
+    lacking.write_text(json.dumps({"clip": {"context": [2, 8], "target": [5, 3]}}))
+    other = find_protocol("re10k-pixelsplat", ProtocolSettings(lacking)).rule
+    for dataset in (
+        *(open_reader(root) for root in (clip, packed)),
+        *(open_dataset(root, side=4) for root in (clip, packed)),
+    ):
+        choice = rule(dataset, 0)
+        assert isinstance(choice, Choice)
+        for views, frames in ((choice.context, [2, 8]), (choice.targets, [11, 5, 4])):
+            greys = dataset.load(0, views).images.mean((1, 2, 3)) * 255
+            assert torch.allclose(greys, 20.0 * torch.tensor(frames), atol=1e-3)
+            # Results name the published frames, too.
+            assert Place("set", dataset, 0, choice).numbers(views) == frames
+        assert other(dataset, 0) == Unsuitable(
+            "has 10 views, and none with the number 3"
+        )
+
+
+def choose_with_gaps(name: str, scene: str, numbers: list[int]) -> Choice | Unsuitable:
+    dataset = of_counts({scene: len(numbers)})
+    dataset.frame_numbers = lambda index: numbers  # type: ignore[method-assign]
+    return find_protocol(name, ProtocolSettings()).rule(dataset, 0)
+
+
+def test_views_keep_their_numbers_in_every_protocol() -> None:
+    spiral = [v for v in range(251) if v not in (3, 70)]
+    found = choose_with_gaps("srn-two", "a", spiral)
+    assert isinstance(found, Choice) and len(found.targets) == 247
+    assert found.context == [63, 102]
+    assert choose_with_gaps("single", "a", spiral) == Choice(
+        [63], [v for v in range(249) if v != 63]
+    )
+    gone = [v for v in range(251) if v != 64]
+    assert choose_with_gaps("srn", "a", gone) == Unsuitable(
+        "has 250 views, and none with the number 64"
+    )
+    sequence = [v for v in range(120) if v != 50]
+    assert choose_with_gaps("co3d-hydrants", "hydrant/1", sequence) == Choice(
+        [0], list(range(119)), [99]
+    )
+    # All frames up to the sampled one are compared, so none may be missing.
+    lacking = choose_with_gaps("re10k-dfm", "a", [v for v in range(400) if v != 77])
+    assert lacking == Unsuitable("has 399 views, and none with the number 77")
+    later = choose_with_gaps("re10k-dfm", "a", [v for v in range(400) if v != 177])
+    assert later == Choice([0], list(range(151)), [150])
+    for name in ("co3d-hydrants", "re10k-dfm"):
+        assert choose_with_gaps(name, "a", list(range(1, 400))) == Unsuitable(
+            "has 399 views, and none with the number 0"
         )
 
 
@@ -97,8 +175,8 @@ def test_the_frames_of_dfm() -> None:
     assert choose("re10k-dfm", "clip", 400) == Choice([0], list(range(151)), [150])
     for name, scene, views, reason in (
         ("co3d-hydrants", "apple/1", 200, "is no hydrant"),
-        ("co3d-hydrants", "1_2", 100, "has 100 views, and frame 100 is sampled"),
-        ("re10k-dfm", "clip", 150, "has 150 views, and frame 150 is sampled"),
+        ("co3d-hydrants", "1_2", 100, "has 100 views, and none with the number 100"),
+        ("re10k-dfm", "clip", 150, "has 150 views, and none with the number 150"),
     ):
         assert choose(name, scene, views) == Unsuitable(reason)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import multiprocessing
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 from tests.training.tiny_method import TinyMethod, tiny_batches
+from tests.two_processes import run_in_two
 from unseen.files import read_tensors
 from unseen.geometry.views import Example
 from unseen.training import distributed
@@ -53,40 +53,15 @@ def _train(config: TrainConfig, folder: Path) -> None:
     Trainer(method, config, batches, folder).train()
 
 
-def _worker(rank: int, port: int, folder: Path) -> None:
-    os.environ |= {
-        "TORCHELASTIC_RUN_ID": "test",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-    }
-    assert distributed.start("cpu") == "cpu"
-    assert (distributed.rank(), distributed.world_size()) == (rank, 2)
-    _train(CONFIG, folder)
-    distributed.stop()
-
-
 def test_two_processes_equal_accumulation(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("fork")
     pair = tmp_path / "pair"
     pair.mkdir()
-    processes = [
-        context.Process(target=_worker, args=(rank, port, pair)) for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    run_in_two(lambda rank: _train(CONFIG, pair))
 
     # Alone, the pass of the first process and that of the second come in turn.
     alone = tmp_path / "alone"
     alone.mkdir()
+    context = multiprocessing.get_context("fork")
     process = context.Process(target=_train_alone, args=(alone,))
     process.start()
     process.join()
@@ -101,6 +76,19 @@ def test_two_processes_equal_accumulation(tmp_path: Path) -> None:
     for name in ("step", "loss", "gradient_norm"):
         values = [[entry[name] for entry in log] for log in logs]
         assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+def test_processes_wait_for_each_other_for_hours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Longer than torch's ten minutes: one may have more to prepare than another."""
+    told: dict[str, datetime.timedelta] = {}
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda _, **more: told.update(more)
+    )
+    assert distributed.start("cpu") == "cpu"
+    assert told["timeout"] >= datetime.timedelta(hours=12)
 
 
 def _train_alone(folder: Path) -> None:

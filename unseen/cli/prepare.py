@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def prepare(run: Run, stream: ExampleStream, method: Method, out: Path) -> None:
-    """Let a method prepare, with progress; other processes wait for the first one.
+    """Let a method prepare, all processes together; the first one shows its progress.
 
-    What it keeps lies in `out`/prepared, or where the run says.
+    None goes on before all are done. What it keeps lies in `out`/prepared, or where the
+    run says.
     """
     from unseen.methods.method import TrainingScenes
     from unseen.training import distributed
@@ -33,6 +34,6 @@ def prepare(run: Run, stream: ExampleStream, method: Method, out: Path) -> None:
             # The bar appears with the first report: most methods prepare nothing.
             bar = functools.cache(lambda: bars("prepare"))
             method.prepare(scenes, folder, lambda done, total: bar()(done, total))
-    distributed.wait()
-    if distributed.rank() != 0:
+    else:
         method.prepare(scenes, folder)
+    distributed.wait()

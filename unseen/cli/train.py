@@ -265,7 +265,7 @@ def _open_stream(run: Run, split: Split) -> ExampleStream:
 
 
 def _report_problems(stream: ExampleStream) -> None:
-    """A line on the error stream for every data set that something is wrong with."""
+    """Lines on the error stream: what is wrong with the data, and what is left out."""
     from unseen.data.inspection import summarize_problems
 
     for dataset in stream.datasets:
@@ -275,6 +275,8 @@ def _report_problems(stream: ExampleStream) -> None:
                 f"inspect {dataset.root} says all)",
                 file=sys.stderr,
             )
+    if stream.left_out is not None:
+        print(stream.left_out, file=sys.stderr)
 
 
 def _provenance(run: Run, trainer: Trainer) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class CO3DDataset(FrameDataset):
 
     `split` takes the sequences that the set lists (`set_lists_fewview_dev.json`, else
     the first file of all) name for training only, or else for testing or validation.
-    A frame without its image, or without a camera, is left out.
+    A frame without its image, or without a camera, is left out. A frame's number is its
+    place among the sequence's annotated images, in the order of `frame_number`.
     """
 
     format_name: ClassVar[str] = "CO3Dv2"
@@ -105,13 +106,15 @@ class CO3DDataset(FrameDataset):
         self, folder: Path, name: str, entries: list[dict[str, Any]]
     ) -> FoundScene | None:
         """A sequence's frames that have a camera and an image."""
-        path, usable = folder / name, {}
+        path, usable, numbers = folder / name, {}, []
         if not path.is_dir():
             self._report(path, "The sequence is annotated but not there.", "scene")
             return None
         there: dict[Path, set[str]] = {}
+        listed: dict[Path, int] = {}
         for entry in sorted(entries, key=lambda e: e.get("frame_number", 0)):
             image = _inside(folder, entry["image"]["path"])
+            number = listed.setdefault(image, len(listed))
             if image.parent not in there:
                 there[image.parent] = _names(image.parent)
             if image.name not in there[image.parent]:
@@ -122,6 +125,7 @@ class CO3DDataset(FrameDataset):
                 self._report(image, "The frame is annotated twice.", "view")
             else:
                 usable[image.name] = entry | {"folder": folder}
+                numbers.append(number)
         scene = f"{folder.name}/{name}"
         if not usable:
             self._report(path, "The sequence has no usable frames.", "scene")
@@ -144,6 +148,7 @@ class CO3DDataset(FrameDataset):
             np.stack([camera[1] for camera in cameras]),
             np.full(count, NEAR),
             np.full(count, FAR),
+            numbers,
         )
 
     def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:

@@ -70,6 +70,15 @@ class PosedDataset(abc.ABC):
     def num_views(self, index: int) -> int:
         """How many usable views the scene has."""
 
+    def frame_numbers(self, index: int) -> Sequence[int]:
+        """The number of each usable view in its scene, counted from 0.
+
+        It is the view's place among all that the scene's files list, those that cannot
+        be used too: published lists of views mean these numbers, and `load` does not.
+        By default nothing is missing between the views.
+        """
+        return range(self.num_views(index))
+
     @abc.abstractmethod
     def load(self, index: int, view_indices: list[int] | None = None) -> Views:
         """Views (view,) of the scene with this index; all of them by default.

@@ -109,7 +109,7 @@ class DVRDataset(FrameDataset):
     def _find_scene(
         self, folder: Path, identity: str, images: list[Path]
     ) -> FoundScene | None:
-        names, cameras = [], []
+        names, cameras, numbers = [], [], []
         if not images:
             self._report(folder / "image", "It holds no images.", "scene")
             return None
@@ -120,6 +120,7 @@ class DVRDataset(FrameDataset):
                 if _has_camera(matrices, index):
                     cameras.append(convert_matrices(matrices, index, size))
                     names.append(image.name)
+                    numbers.append(index)
                 else:
                     self._report(image, f"{CAMERAS} has no camera {index}.", "view")
         except (OSError, ValueError, zipfile.BadZipFile, UserError) as error:
@@ -138,6 +139,7 @@ class DVRDataset(FrameDataset):
             np.stack([camera[1] for camera in cameras]),
             np.full(len(names), near),
             np.full(len(names), far),
+            numbers,
         )
 
     def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:

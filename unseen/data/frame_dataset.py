@@ -41,7 +41,8 @@ class FoundScene:
     """A scene before it is checked: its frames' names and cameras.
 
     `extrinsics` are OpenCV camera-to-world in a z-up world, `intrinsics` normalised,
-    `path` is the file or folder that errors name.
+    `path` is the file or folder that errors name. `numbers` are those of
+    `PosedDataset.frame_numbers`.
     """
 
     id: str
@@ -51,6 +52,7 @@ class FoundScene:
     intrinsics: Float[ndarray, "view 3 3"]
     near: Float[ndarray, "view"]
     far: Float[ndarray, "view"]
+    numbers: Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Scene:
     path: Path
     names: tuple[str, ...]
     cameras: Cameras
+    numbers: tuple[int, ...]
 
 
 class FrameDataset(PosedReader):
@@ -116,6 +119,10 @@ class FrameDataset(PosedReader):
         """How many usable views the scene has."""
         return len(self._scenes[index].names)
 
+    def frame_numbers(self, index: int) -> Sequence[int]:
+        """Places of the usable frames among all that the files list."""
+        return self._scenes[index].numbers
+
     def load(self, index: int, view_indices: list[int] | None = None) -> Views:
         """Views (view) of the scene with this index; all of them by default.
 
@@ -168,7 +175,8 @@ class FrameDataset(PosedReader):
             chosen(found.far),
         )
         names = tuple(found.names[index] for index in good)
-        return Scene(found.id, found.path, names, cameras)
+        numbers = tuple(int(found.numbers[index]) for index in good)
+        return Scene(found.id, found.path, names, cameras, numbers)
 
 
 def camera_faults(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -99,7 +100,7 @@ class FrameReader(PosedReader):
         self._notes.update(dict.fromkeys(listing.notes))
         self._problems += listing.problems
         kept: dict[Path, Frame] = {}
-        for frame in listing.frames:
+        for number, frame in enumerate(listing.frames):
             fault = frame.fault()
             if fault is None and frame.image in kept:
                 fault = "is listed twice"
@@ -107,7 +108,7 @@ class FrameReader(PosedReader):
                 reason = f"{frame.image} {fault}."
                 self._problems.append(Problem(frame.image, reason, "view"))
             else:
-                kept[frame.image] = frame
+                kept[frame.image] = dataclasses.replace(frame, number=number)
         frames = self._mask_all(place, list(kept.values()))
         if frames and not listing.upright:
             frames = self._turn(place, frames)
@@ -200,6 +201,10 @@ class FrameReader(PosedReader):
     def num_views(self, index: int) -> int:
         """How many usable views the scene has."""
         return len(self.frames(index))
+
+    def frame_numbers(self, index: int) -> Sequence[int]:
+        """Places of the usable frames in the scene's list."""
+        return [frame.number for frame in self.frames(index)]
 
     def load(self, index: int, view_indices: list[int] | None = None) -> Views:
         """Views (view,) of the scene with this index; all of them by default.

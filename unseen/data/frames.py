@@ -22,7 +22,8 @@ class Frame:
     """An image file and its camera: OpenCV camera to world, normalised intrinsics.
 
     `near` and `far` are depths; None until they are known. `mask` is a file of its
-    own (white = object), beside the image's own alpha.
+    own (white = object), beside the image's own alpha. `number` is the frame's place
+    in its scene's list.
     """
 
     image: Path
@@ -32,6 +33,7 @@ class Frame:
     far: float | None = None
     lens: Lens = NO_DISTORTION
     mask: Path | None = None
+    number: int = 0
 
     def fault(self) -> str | None:
         """What makes the frame unusable, as a sentence's end; None if nothing does."""

@@ -140,6 +140,10 @@ class FramedDataset(PosedDataset):
         """How many usable views the scene has."""
         return self._dataset.num_views(index)
 
+    def frame_numbers(self, index: int) -> Sequence[int]:
+        """Those of the data set."""
+        return self._dataset.frame_numbers(index)
+
     def load(self, index: int, view_indices: list[int] | None = None) -> Views:
         """Square views (view,) of the scene with this index; all of them by default.
 

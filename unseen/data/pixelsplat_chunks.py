@@ -110,15 +110,17 @@ class PixelSplatDataset(FrameDataset):
             reason = f"The timestamp {stamps[index]} of {key} is there twice."
             self._report(chunk, reason, "view")
         self._places[key] = chunk, position
+        numbers = np.flatnonzero(fresh).tolist()
         extrinsics, intrinsics = convert_rows(rows[fresh])
         return FoundScene(
             key,
             chunk,
-            [str(index) for index in np.flatnonzero(fresh)],
+            [str(index) for index in numbers],
             extrinsics,
             intrinsics,
             np.full(len(extrinsics), NEAR),
             np.full(len(extrinsics), FAR),
+            numbers,
         )
 
     def _check_index(self, path: Path) -> None:

@@ -54,7 +54,8 @@ class RealEstate10KDataset(FrameDataset):
     files; a clip where it is not is left out. near and far are 0.7 and 10.
 
     A frame belongs to the pose with its timestamp, never to the one in its position. A
-    pose without its frame is left out; how many there are is reported per clip. The
+    pose without its frame is left out; how many there are is reported per clip. Views
+    keep the number of their row (`frame_numbers`). The
     frames of a video have no timestamps: a clip whose video does not have exactly one
     frame per pose is left out. So is a clip without frames. Of two rows of one
     timestamp the second is left out.
@@ -148,6 +149,7 @@ class RealEstate10KDataset(FrameDataset):
             *convert_rows(chosen[:, 1:]),
             np.full(len(chosen), NEAR),
             np.full(len(chosen), FAR),
+            np.flatnonzero(keep).tolist(),
         )
 
     def _report_missing(

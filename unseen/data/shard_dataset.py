@@ -123,6 +123,10 @@ class ShardDataset(PosedReader):
         """How many views the scene has."""
         return self._places[index][1].views
 
+    def frame_numbers(self, index: int) -> Sequence[int]:
+        """Those of the data set that was packed."""
+        return self._header(index)[0]["frames"]
+
     def load(self, index: int, view_indices: list[int] | None = None) -> Views:
         """Views (view) of the scene with this index; all of them by default.
 

@@ -70,6 +70,7 @@ def pack_scene(dataset: PosedDataset, index: int) -> PackedScene:
         "size": list(sizes[0]),
         "depth_unit": unit,
         "members": [[name, len(content)] for name, content in members],
+        "frames": list(dataset.frame_numbers(index)),
         **_cameras_to_json(cameras),
     }
     whole = [(CAMERAS, json.dumps(header).encode()), *members]
@@ -83,6 +84,10 @@ def parse_header(content: bytes, scene: str) -> tuple[dict[str, Any], Cameras]:
     if not isinstance(header, dict) or header.get("scene") != scene:
         raise ValueError("another scene")
     count = len(header["near"])
+    # Shards of before this entry was thought of number their views one by one.
+    frames = header.setdefault("frames", list(range(count)))
+    if len(frames) != count or not all(type(number) is int for number in frames):
+        raise ValueError("no numbers of its views")
 
     def tensor(name: str, *shape: int) -> Tensor:
         return torch.tensor(header[name], dtype=torch.float32).reshape(count, *shape)

@@ -80,7 +80,10 @@ class HDF5Dataset(FrameDataset):
             for stem in sorted(images.keys() ^ poses.keys()):
                 missing = "pose" if stem in images else "image"
                 self._report(place / stem, f"It has no {missing}.", "view")
-            names = sorted(images.keys() & poses.keys())
+            every = sorted(images.keys() | poses.keys())
+            both = images.keys() & poses.keys()
+            numbers = [k for k, stem in enumerate(every) if stem in both]
+            names = [every[number] for number in numbers]
             if not names:
                 self._report(place, "It has no views.", "scene")
                 continue
@@ -95,6 +98,7 @@ class HDF5Dataset(FrameDataset):
                 np.tile(intrinsics, (len(names), 1, 1)),
                 (1 - RELATIVE_RADIUS) * distance,
                 (1 + RELATIVE_RADIUS) * distance,
+                numbers,
             )
 
     def _read(self, scene: Scene, names: Sequence[str]) -> list[DecodedFrame]:

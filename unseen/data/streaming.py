@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unseen.data.dataset import PosedDataset
+from unseen.data.enough_views import EnoughViews
 from unseen.errors import UserError
 from unseen.geometry.views import Example
 
@@ -32,6 +33,9 @@ class ExampleStream:
     `weights` every data set has epochs of its own and its share of the examples is its
     weight over their sum; without, all objects are one set. Context and target views
     of an example are distinct and random.
+
+    A scene with fewer views than the largest example takes is never shown, and is not
+    part of an epoch; `left_out` says which. It keeps its number among the objects.
 
     `num_context` may be a range (low, high), both included: then the number is drawn
     per example, or per batch, the same on all ranks.
@@ -72,38 +76,37 @@ class ExampleStream:
             raise UserError(f"The shuffle buffer holds at least 1, not {buffer}.")
         self._buffer = buffer
         self._shares = _shares(weights, len(self.datasets))
-        members = [
-            [(number, index) for index in range(len(dataset))]
-            for number, dataset in enumerate(self.datasets)
-        ]
+        numbers = list(range(len(self.datasets)))
+        enough = EnoughViews(self.datasets, high + num_target)
+        for pool in [numbers] if weights is None else [[n] for n in numbers]:
+            enough.require(pool)
+        self.left_out = enough.report()
+        members = [[(n, index) for index in enough.scenes(n)] for n in numbers]
         everything = [member for pool in members for member in pool]
         self._pools = [everything] if weights is None else members
-        runs = [dataset.runs for dataset in self.datasets]
+        runs = [enough.runs(n) for n in numbers]
         all_runs = [run for pool in runs for run in pool]
         self._runs = [all_runs] if weights is None else runs
         self._permutations: dict[tuple[str, int, int], list[int]] = {}
 
     def __len__(self) -> int:
-        """Number of objects."""
-        return sum(len(pool) for pool in self._pools)
+        """Number of objects, with those that are left out."""
+        return sum(len(dataset) for dataset in self.datasets)
 
-    def example(self, index: int, num_context: int | None = None) -> Example:
+    def example(self, index: int) -> Example:
         """The example (view) with this index, of this rank."""
+        return self._example(index, None)
+
+    def _example(self, index: int, num_context: int | None) -> Example:
         place = index * self._world_size + self._rank
         number, member = self._member(place)
         generator = self._generator("views", place)
         if num_context is None:
             num_context = self._draw_context(generator)
         dataset = self.datasets[number]
-        available, needed = dataset.num_views(member), num_context + self._num_target
-        if available < needed:
-            raise UserError(
-                f"{dataset.root / dataset.scene_ids[member]} has {available} views; "
-                f"{num_context} context and {self._num_target} target views need "
-                f"{needed}."
-            )
-        order = torch.randperm(available, generator=generator)[:needed]
-        views = dataset.load(member, order.tolist())
+        order = torch.randperm(dataset.num_views(member), generator=generator)
+        chosen = order[: num_context + self._num_target].tolist()
+        views = dataset.load(member, chosen)
         before = sum(len(earlier) for earlier in self.datasets[:number])
         objects = torch.tensor(before + member)
         caption = dataset.caption(member)
@@ -114,7 +117,7 @@ class ExampleStream:
         num_context = self._draw_context(self._generator("context", step))
         first = step * batch_size
         examples = [
-            self.example(index, num_context)
+            self._example(index, num_context)
             for index in range(first, first + batch_size)
         ]
         sizes = sorted({example.context.size for example in examples})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -201,8 +202,12 @@ def fit_missing(
 
     `load` gives the views (view,) of an object; `on_progress` gets the objects done
     and to do. An interruption loses what is being fitted.
+
+    Of several processes (torch.distributed) each fits its own share, all of them have
+    to call, and the store is whole when the last one is done.
     """
-    missing, total = store.missing(), len(store)
+    own = _own_share(len(store))
+    missing, total = [k for k in store.missing() if k in own], len(own)
     for first in range(0, len(missing), config.objects_at_once):
         if on_progress is not None:
             on_progress(total - len(missing) + first, total)
@@ -212,3 +217,14 @@ def fit_missing(
             store.write(number, grid)
     if on_progress is not None and missing:
         on_progress(total, total)
+
+
+def _own_share(count: int) -> range:
+    """The numbers below `count` that are this process's.
+
+    They do not depend on which grids there are: other processes add to those meanwhile.
+    """
+    if not torch.distributed.is_initialized():
+        return range(count)
+    first, step = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return range(first, count, step)

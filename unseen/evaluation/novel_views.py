@@ -221,8 +221,8 @@ def _record(
     angles = view_angles(seen.truth.cameras, seen.context.cameras)
     features = describe_views(seen, metrics)
     numbers: dict[str, Any] = {
-        "given": place.choice.context,
-        "views": place.choice.targets,
+        "given": place.numbers(place.choice.context),
+        "views": place.numbers(place.choice.targets),
         "angles": [round(a, 2) for a in angles.tolist()],
         "values": measure_views(seen, metrics),
         "cost": dataclasses.asdict(cost),
@@ -243,15 +243,17 @@ def _write_pictures(
 ) -> dict[str, Any]:
     """Keep the given views, and truth and rendering of a few others."""
     scene, side = file_name(place.data, place.scene), seen.truth.size[0]
+    known = place.numbers(place.choice.context)
+    compared = place.numbers(place.choice.targets)
     given = [
         journal.write_picture(f"{scene}={view}={side}", image)
-        for view, image in zip(place.choice.context, seen.context.images, strict=True)
+        for view, image in zip(known, seen.context.images, strict=True)
     ]
     order = angles.argsort().tolist()
     picked = {order[round(part * (len(order) - 1))] for part in SHOWN_AT}
     shown = []
     for i in sorted(picked, key=order.index):
-        view = place.choice.targets[i]
+        view = compared[i]
         name = f"{scene}={view}={side}"
         shown.append(
             {

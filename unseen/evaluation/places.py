@@ -33,6 +33,11 @@ class Place:
     def scene(self) -> str:
         return self.dataset.scene_ids[self.index]
 
+    def numbers(self, views: list[int]) -> list[int]:
+        """The numbers that views with these indices have in their scene."""
+        known = self.dataset.frame_numbers(self.index)
+        return [known[view] for view in views]
+
     def load(self, side: int, max_context: int | None) -> tuple[Views, Views]:
         """The given views (context,) and those that are compared (view,).
 

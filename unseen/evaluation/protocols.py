@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -27,6 +27,9 @@ OBJECTS = 32
 @dataclasses.dataclass(frozen=True)
 class Choice:
     """Indices of the views of a scene that are given, and of those that are compared.
+
+    They are what `PosedDataset.load` takes, and differ from the numbers that rules name
+    where a scene lacks views (`PosedDataset.frame_numbers`).
 
     `sampled` are the views that a method which samples views (DFM) denoises; None
     leaves it to compare and sample the same views.
@@ -108,22 +111,33 @@ def find_protocol(name: str, settings: ProtocolSettings) -> Protocol:
     return PROTOCOLS[name](settings)
 
 
+def _with_numbers(
+    dataset: PosedDataset, index: int, numbers: Sequence[int]
+) -> list[int] | Unsuitable:
+    """Indices of the views that have these numbers in their scene."""
+    known = {number: view for view, number in enumerate(dataset.frame_numbers(index))}
+    for number in numbers:
+        if number not in known:
+            count = dataset.num_views(index)
+            return Unsuitable(f"has {_views(count)}, and none with the number {number}")
+    return [known[number] for number in numbers]
+
+
 def _others(count: int, given: list[int]) -> list[int]:
     return [view for view in range(count) if view not in given]
 
 
 def _given(*views: int, step: int = 1) -> Rule:
-    """These views are given, every `step`-th of the others is asked for."""
+    """Views with these numbers are given, every `step`-th other is asked for."""
 
     def rule(dataset: PosedDataset, index: int) -> Choice | Unsuitable:
-        count = dataset.num_views(index)
-        if count <= max(views):
-            return Unsuitable(
-                f"has {_views(count)}, and view {max(views)} is to be given"
-            )
-        if count == len(views):
+        given = _with_numbers(dataset, index, views)
+        if isinstance(given, Unsuitable):
+            return given
+        others = _others(dataset.num_views(index), given)
+        if not others:
             return Unsuitable("has no view that is not given")
-        return Choice(list(views), _others(count, list(views))[step // 2 :: step])
+        return Choice(given, others[step // 2 :: step])
 
     return rule
 
@@ -132,7 +146,8 @@ def _single(dataset: PosedDataset, index: int) -> Choice | Unsuitable:
     count = dataset.num_views(index)
     if count < 2:
         return Unsuitable(f"has {_views(count)}: nothing is left to compare")
-    given = [INPUT_VIEW if count > INPUT_VIEW else 0]
+    usual = _with_numbers(dataset, index, [INPUT_VIEW])
+    given = [0] if isinstance(usual, Unsuitable) else usual
     return Choice(given, _others(count, given))
 
 
@@ -175,10 +190,10 @@ def _indexed(path: Path) -> Rule:
             known = "has no frames" if name in clips else "is not listed"
             return Unsuitable(f"{known} in {path.name}")
         context, targets = frames
-        count, last = dataset.num_views(index), max(*context, *targets)
-        if count <= last:
-            return Unsuitable(f"has {_views(count)}, and frame {last} is needed")
-        return Choice(context, targets)
+        found = _with_numbers(dataset, index, [*context, *targets])
+        if isinstance(found, Unsuitable):
+            return found
+        return Choice(found[: len(context)], found[len(context) :])
 
     return rule
 
@@ -186,16 +201,20 @@ def _indexed(path: Path) -> Rule:
 def _first_to(frame: int, category: str | None, whole: bool) -> Rule:
     """The first frame is given, frame `frame` is sampled.
 
-    Compared are the whole sequence, or the frames up to the sampled one.
+    Compared are the whole sequence, as far as it is there, or the frames up to the
+    sampled one, all of which have to be there.
     """
 
     def rule(dataset: PosedDataset, index: int) -> Choice | Unsuitable:
-        parts, count = dataset.scene_ids[index].split("/"), dataset.num_views(index)
+        parts = dataset.scene_ids[index].split("/")
         if category is not None and len(parts) > 1 and category not in parts[:-1]:
             return Unsuitable(f"is no {category}")
-        if count <= frame:
-            return Unsuitable(f"has {_views(count)}, and frame {frame} is sampled")
-        return Choice([0], list(range(count if whole else frame + 1)), [frame])
+        needed = [0, frame] if whole else range(frame + 1)
+        found = _with_numbers(dataset, index, needed)
+        if isinstance(found, Unsuitable):
+            return found
+        compared = list(range(dataset.num_views(index))) if whole else found
+        return Choice([found[0]], compared, [found[-1]])
 
     return rule
 
@@ -212,8 +231,8 @@ _INDEXES = {
 PROTOCOLS: dict[str, Callable[[ProtocolSettings], Protocol]] = {
     "single": lambda s: Protocol(
         "single",
-        "One view is given, unless a method takes none: that with index 64, or the "
-        "first of objects with fewer views. All others are compared.",
+        "One view is given, unless a method takes none: that with number 64, or "
+        "the first of objects that have none. All others are compared.",
         "unseen; where there are more than 64 views it is the protocol srn",
         _single,
         limit=OBJECTS,

@@ -7,6 +7,7 @@ parameters that took no part in a step.
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Sequence
 
@@ -14,6 +15,12 @@ import torch
 import torch.distributed
 from jaxtyping import Float
 from torch import Tensor, nn
+
+TIMEOUT = datetime.timedelta(days=1)
+"""How long processes wait for each other. What one does and the others wait for may
+take hours: a larger rest of what is prepared, or sample grids of a slow sampler, and
+torch's own 10 minutes (NCCL) or 30 (gloo) would end the run. It need not be short,
+because torchrun notices a process that died, and ends the others."""
 
 
 def rank() -> int:
@@ -36,7 +43,8 @@ def start(device: str) -> str:
         device == "auto" and torch.cuda.is_available()
     )
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+        backend = "nccl" if on_gpu else "gloo"
+        torch.distributed.init_process_group(backend, timeout=TIMEOUT)
     if not on_gpu:
         return "cpu"
     local = f"cuda:{os.environ['LOCAL_RANK']}"
