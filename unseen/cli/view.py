@@ -95,4 +95,5 @@ def _open_model(target: str) -> Exhibition:
             f"the model {target} samples views and no scenes: name a model that "
             "samples scenes, such as vehicles-64."
         )
-    return Exhibition(Path(target).name, model=model, example=example_images()[0])
+    title, example = Path(target).name, example_images()[0]
+    return Exhibition(title, model=model, example=example, model_name=target)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import unseen
 from unseen.errors import UserError
 from unseen.geometry.views import Views
 from unseen.scenes.scene import Scene
@@ -35,6 +36,8 @@ class Order:
     guidance: float | None
     fov: float
     elevation: float
+    model: str | None = None
+    """What the command line calls the model."""
 
     def provenance(self) -> dict[str, Any]:
         """What determines the scenes, as `unseen sample` writes it."""
@@ -42,8 +45,9 @@ class Order:
         if self.upload is not None:
             digest = hashlib.sha256(self.upload.content).hexdigest()
             given = {"image_sha256": digest}
-        names = ("seed", "steps", "guidance", "fov", "elevation")
-        return {**given, **{n: getattr(self, n) for n in names}}
+        names = ("model", "seed", "steps", "guidance", "fov", "elevation")
+        own = {name: getattr(self, name) for name in names}
+        return {**given, **own, "unseen": unseen.__version__}
 
 
 @contextlib.contextmanager

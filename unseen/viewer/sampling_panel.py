@@ -166,6 +166,7 @@ class SamplingPanel:
             float(self._guidance.value) or None,
             float(self._fov.value),
             float(self._elevation.value),
+            self._studio.exhibition.model_name,
         )
         self._set_running(True)
         self._job = Job(lambda job: self._work(job, order), self._say_waiting)

@@ -17,13 +17,15 @@ from unseen.viewer.sample import Sample
 class Exhibition:
     """What a viewer is opened with: samples, or a model that makes some, or both.
 
-    `example` is a picture to try a model with.
+    `example` is a picture to try a model with; `model_name` is what the command line
+    calls the model, which is written into its scenes' files.
     """
 
     title: str
     samples: Sequence[Sample] = ()
     model: Model | None = None
     example: Path | None = None
+    model_name: str | None = None
 
 
 class Studio:
