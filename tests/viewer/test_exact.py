@@ -14,6 +14,7 @@ from unseen.export.colormap import colorize
 from unseen.geometry.cameras import look_at
 from unseen.scenes.gaussians import GaussianScene, harmonics_of_colors
 from unseen.viewer.exact import FAR, Cell, draw_exact
+from unseen.viewer.gaussians import Gaussians
 from unseen.viewer.layout import Viewpoint, arrange
 from unseen.viewer.modes import (
     FULL_SPREAD,
@@ -22,7 +23,6 @@ from unseen.viewer.modes import (
     gaussian_colors,
     possible_modes,
 )
-from unseen.viewer.gaussians import Gaussians
 from unseen.viewer.sample import Sample
 
 SIZE = (48, 64)
