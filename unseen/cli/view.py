@@ -24,8 +24,9 @@ class View:
 
     Of a folder that `unseen sample` or `unseen demo` has written, and of a scene's
     file, the scenes are shown. Of the folder OUT.run of `unseen distill`, the scene of
-    the last checkpoint is, and again when there is a newer one. Of a model, the page takes a picture, shows how its
-    scenes are made step by step, and lets one keep, discard and download them.
+    the last checkpoint is, and again when there is a newer one. Of a model, the page
+    takes a picture, shows how its scenes are made step by step, and lets one keep,
+    discard and download them.
     Needs the extra `viewer`: pip install 'unseen[viewer]'.
     """
 

@@ -106,8 +106,8 @@ class SamplingPanel:
                 min=-180.0,
                 max=180.0,
                 step=5.0,
-                hint="Azimuth of the view that is sampled, beside the picture's 0: what "
-                "is seen from there and not in the picture is made up.",
+                hint="Azimuth of the view that is sampled; the picture's is 0. What is "
+                "seen from there, and not in the picture, is made up.",
                 visible=model.needs_cameras,
             )
             self._start = gui.add_button("Sample", disabled=self._needs_picture)
