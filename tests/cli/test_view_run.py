@@ -59,6 +59,8 @@ def test_the_scene_of_the_last_checkpoint(tmp_path: Path, name: str) -> None:
     assert shown.title == "cup.run" and shown.model is None
     (sample,) = shown.samples
     assert sample.name == "step 7"
+    # However small the scene is at first, there is room for what it becomes.
+    assert sample.sphere.radius == 1 and not sample.sphere.center.any()
     assert sample.provenance["prompt"] == "a cup" and sample.provenance["step"] == 7
     cameras, size = orbit_cameras(2, 40.0, 20.0), (8, 8)
     with torch.no_grad():

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from unseen.distillation.run_folder import CHECKPOINT, read_snapshot
 from unseen.errors import UserError
-from unseen.viewer.sample import Sample
+from unseen.viewer.sample import Sample, Sphere
 from unseen.viewer.studio import Exhibition
+
+UNIT_SPHERE = Sphere(torch.zeros(3), 1.0)
+"""What the cameras of a distillation look at, however small its scene is as yet."""
 
 
 def open_run(folder: Path) -> Exhibition:
@@ -29,7 +34,8 @@ class _Run:
         self._last = self._mark()
         found = read_snapshot(self._folder)
         provenance = {**found.settings, "step": found.step}
-        return [Sample(f"step {found.step}", found.scene, None, provenance)]
+        name = f"step {found.step}"
+        return [Sample(name, found.scene, None, provenance, UNIT_SPHERE)]
 
     def newer(self) -> Sequence[Sample] | None:
         """The scene of another checkpoint than that of the last call, if there is one.

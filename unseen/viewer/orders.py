@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-import unseen
+from unseen import __version__
 from unseen.errors import UserError
 from unseen.geometry.cameras import Cameras, turn_cameras
 from unseen.geometry.views import Views
@@ -63,7 +63,7 @@ class Order:
         own = {name: getattr(self, name) for name in names}
         if self.target is not None:
             given["target_azimuth"] = self.target
-        return {**given, **own, "unseen": unseen.__version__}
+        return {**given, **own, "unseen": __version__}
 
 
 @contextlib.contextmanager
