@@ -88,13 +88,15 @@ class Model:
         on_step: Callable[[StepReport], None] | None = None,
         noise_level: float | None = None,
         hidden: str | Path | None = None,
+        cameras: Cameras | None = None,
     ) -> list[Scene]:
         """Sample `num` 3D scenes that a picture of an object could belong to.
 
         By default four, or one of a deterministic method; see `complete`. Without a
         picture (None), a model of objects themselves samples whatever it knows.
         `hidden` is a second picture of the same shape, white where the first one is
-        unknown and shall be sampled.
+        unknown and shall be sampled. `cameras` (view,) are where the scenes are going
+        to be seen, in the world of the object: see `complete` and `needs_cameras`.
 
         The object ends up in the unit sphere at the world's origin, z up, with the
         camera at azimuth 0. `fov` (full field of view) and `elevation` (how far the
@@ -112,8 +114,9 @@ class Model:
             if image is None:
                 raise UserError(f"{hidden} hides a part of no image: name the image.")
             part = load_hidden_part(image, hidden, self.image_size)
-        # Where scenes of no picture are seen from, should the method ask.
-        cameras = object_camera(fov, elevation) if image is None else None
+        if cameras is None and image is None:
+            # Where scenes of no picture are seen from, should the method ask.
+            cameras = object_camera(fov, elevation)
         return self.complete(
             views,
             num,
@@ -306,6 +309,12 @@ class Model:
     def makes_scenes(self) -> bool:
         """Whether it samples scenes (`sample_scenes`), or views (`sample_views`)."""
         return isinstance(self.method, SceneMethod)
+
+    @property
+    def needs_cameras(self) -> bool:
+        """Whether it must be told where a scene is going to be seen, to complete it."""
+        # Only some methods of scenes have such models.
+        return getattr(self.method, "needs_cameras", False)
 
     def _number(self, num: int | None, num_context: int) -> int:
         """How many samples are made of so many views where `num` are asked for."""

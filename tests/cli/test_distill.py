@@ -19,6 +19,7 @@ from tests.tiny_auto_decoder import SkyConfig, SkyDecoder
 from unseen.checkpoints.model_folder import save_model
 from unseen.cli import distill_run
 from unseen.cli.main import main
+from unseen.cli.view import open_target
 from unseen.distillation.config import RegularizerConfig
 from unseen.distillation.distiller import Distiller
 from unseen.distillation.presets import DISTILL_PRESETS
@@ -96,6 +97,10 @@ def test_latents_get_the_colours_of_the_decoder(stable_diffusion, monkeypatch) -
     assert run(monkeypatch, *words, *quick, "--steps", "2") == 0
     scene = load_scene("cup/scene_00/scene.safetensors")
     assert isinstance(scene, ValueGridScene) and scene.holds_latents
+    # The viewer, which has no decoder, shows the run as the result.
+    seen = open_target("cup.run").samples[0].scene
+    assert torch.equal(seen.tensors()["to_color"], scene.to_color)
+    assert torch.equal(seen.tensors()["values"], scene.values)
     assert not torch.equal(scene.to_color[:, :3], torch.eye(3))
 
 

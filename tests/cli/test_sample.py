@@ -93,6 +93,7 @@ def test_sample(model, monkeypatch, capsys, tmp_path: Path):
         "elevation": 10.0,
         "noise_level": None,
         "hidden": None,
+        "cameras": None,
     }
     out = Path("unseen-my plate")
     lines = capsys.readouterr().out.splitlines()

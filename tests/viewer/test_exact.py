@@ -12,7 +12,9 @@ from tests.viewer.balls import ball_samples, given_view
 from unseen.data.cameras import object_camera
 from unseen.export.colormap import colorize
 from unseen.geometry.cameras import look_at
+from unseen.scenes.gaussians import GaussianScene, harmonics_of_colors
 from unseen.viewer.exact import FAR, Cell, draw_exact
+from unseen.viewer.gaussians import Gaussians
 from unseen.viewer.layout import Viewpoint, arrange
 from unseen.viewer.modes import (
     FULL_SPREAD,
@@ -90,6 +92,64 @@ def test_the_spread_of_two_balls_is_where_only_one_is() -> None:
     torch.testing.assert_close(
         picture.color[:, 16, column], expected, atol=0.02, rtol=0
     )
+
+
+def cloud_sample(color: tuple[float, float, float]) -> Sample:
+    """A scene of Gaussians all over a ball, of one colour."""
+    generator = torch.Generator().manual_seed(0)
+    means = 0.5 * torch.randn(300, 3, generator=generator)
+    scene = GaussianScene(
+        means,
+        torch.full((300, 3), math.log(0.08)),
+        torch.tensor([1.0, 0, 0, 0]).repeat(300, 1),
+        torch.full((300,), 4.0),
+        harmonics_of_colors(torch.tensor(color).repeat(300, 1), 0),
+        torch.ones(3),
+    )
+    return Sample(str(color), scene)
+
+
+def test_the_spread_of_scenes_of_gaussians() -> None:
+    """Gaussians of the same places in red, and in blue: their colours differ by 1."""
+    red, blue = cloud_sample((1.0, 0.0, 0.0)), cloud_sample((0.0, 0.0, 1.0))
+    assert Mode.SPREAD in possible_modes([red, blue])
+    camera = object_camera(40.0, 20.0)
+    dark = colorize(torch.zeros(1, 1))[:, 0, 0]
+    gaussians = red.gaussians
+    assert gaussians is not None
+    agree = gaussian_colors(Mode.SPREAD, red, [red, red], camera)
+    torch.testing.assert_close(agree, dark.expand_as(agree))
+    differ = gaussian_colors(Mode.SPREAD, red, [red, blue], camera)
+    light = colorize(torch.ones(1, 1))[:, 0, 0]
+    middle = gaussians.centers.norm(dim=-1) < 0.4
+    assert middle.any()
+    assert (differ[middle] - light).abs().max() < 0.05
+    # A field beside Gaussians: both count.
+    mixed = gaussian_colors(Mode.SPREAD, red, [red, ball_samples()[0]], camera)
+    assert (mixed[middle] - dark).abs().sum(dim=-1).median() > 0.3
+
+
+def test_gaussians_at_points_equal_all_of_them_one_by_one() -> None:
+    gaussians = cloud_sample((0.2, 0.5, 0.9)).gaussians
+    assert gaussians is not None
+    chosen = Gaussians(
+        gaussians.centers[:12],
+        gaussians.covariances[:12],
+        gaussians.colors[:12],
+        gaussians.opacities[:12],
+    )
+    points = chosen.centers + 0.02
+    opacity, color = chosen.evaluate(points)
+    for point, found, seen in zip(points, opacity, color, strict=True):
+        passed, mixed, weight = 1.0, torch.zeros(3), 0.0
+        for i in range(12):
+            offset = point - chosen.centers[i]
+            square = offset @ torch.linalg.inv(chosen.covariances[i]) @ offset
+            absorbed = float(chosen.opacities[i]) * math.exp(-0.5 * float(square))
+            passed *= 1 - absorbed
+            mixed, weight = mixed + absorbed * chosen.colors[i], weight + absorbed
+        assert float(found) == pytest.approx(1 - passed, abs=1e-4)
+        torch.testing.assert_close(seen, mixed / weight, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("turn, seen", [(0.0, True), (math.pi, False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import unseen
 from tests.pictures import bad_pictures, save_plate
 from tests.viewer.balls import (
     BallMethod,
@@ -18,7 +20,9 @@ from tests.viewer.balls import (
     wait_until,
 )
 from tests.viewer.client import Client
+from unseen.cli.main import main
 from unseen.methods.method import SampleOptions
+from unseen.scenes.io import scene_provenance
 from unseen.viewer.modes import Mode
 from unseen.viewer.sampling_panel import SamplingPanel
 from unseen.viewer.studio import Exhibition, Studio
@@ -30,7 +34,7 @@ class Desk:
 
     def __init__(self, on_any_step: Callable[[int], None]) -> None:
         self.model = ball_model(on_any_step)
-        self.studio = Studio(Exhibition("balls", model=self.model))
+        self.studio = Studio(Exhibition("b", model=self.model, model_name="m/balls"))
 
     def come(self) -> tuple[Client, ViewPanel, SamplingPanel]:
         client = Client()
@@ -150,6 +154,29 @@ def test_downloads(desk: Desk) -> None:
         assert client.files[f"ball-0.{suffix}"].startswith(start)
     view._download.use(value="safetensors")
     assert b"unseen_scene" in client.files["ball-0.safetensors"]
+
+
+def test_a_download_has_the_bytes_of_the_command_line(
+    desk: Desk, gate: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.set()
+    picture = save_plate(tmp_path / "plate.png")
+    client, view, sampling = desk.come()
+    give(client, picture)
+    controls = client.gui.controls
+    controls["Scenes"].value, controls["Seed"].value = 1, 7
+    controls["Steps"].value = 3
+    sampling._start.use()
+    wait_until(lambda: sampling._job is None and len(view.samples) == 1)
+    view._download.use(value="safetensors")
+    monkeypatch.setattr(unseen, "load", lambda name, *more: desk.model)
+    words = ["--model", "m/balls", "--num", "1", "--seed", "7", "--steps", "3"]
+    words += ["--size", "16", "--frames", "2", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["unseen", "sample", str(picture), *words])
+    main()
+    path = tmp_path / "out" / "scene_00" / "scene.safetensors"
+    assert client.files["plate-seed-7-0.safetensors"] == path.read_bytes()
+    assert scene_provenance(path)["unseen"] == unseen.__version__
 
 
 def test_modes_and_views_reach_the_display(desk: Desk) -> None:

@@ -16,6 +16,7 @@ from unseen.configuration import read_json, write_json
 from unseen.data.image_input import load_object_image
 from unseen.distillation.colors import with_colors
 from unseen.distillation.distiller import Distiller, StepReport
+from unseen.distillation.run_folder import CHECKPOINT, PRODUCER, SETTINGS, SHOWN
 from unseen.errors import UserError
 from unseen.export.colormap import to_bytes
 from unseen.export.result import ResultOptions, write_results
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from unseen.geometry.views import Views
     from unseen.scenes.scene import Scene
 
-PRODUCER = "unseen distill"
 INPUT_SIZE = 256
 """Pixels: the input as the contact sheet and the page show it."""
 PREVIEW_SIZE, PREVIEW_VIEWS = 96, 4
@@ -115,7 +115,7 @@ class DistillRun:
     def _open_folder(self) -> int:
         """Make the folder, or go on in it; the number of steps that are done."""
         folder, settings = self._folder, self._command.determining(self._config)
-        marker = folder / "settings.json"
+        marker = folder / SETTINGS
         wanted = json.loads(json.dumps({"producer": PRODUCER, **settings}))
         if folder.exists() and any(folder.iterdir()):
             found = read_json(marker) if marker.is_file() else {}
@@ -142,7 +142,7 @@ class DistillRun:
 
     @property
     def _checkpoint(self) -> Path:
-        return self._folder / "checkpoint.safetensors"
+        return self._folder / CHECKPOINT
 
     def _done(self) -> int:
         """The steps that the checkpoint has behind it."""
@@ -169,7 +169,12 @@ class DistillRun:
         return first
 
     def _save(self, done: int) -> None:
-        write_tensors(self._checkpoint, self._distiller.state(), {"step": str(done)})
+        tensors = self._distiller.state()
+        if self._config.representation.latents:
+            # The colours of latents, for those who look without the prior.
+            colors = self._scene(done).tensors()["to_color"]
+            tensors[f"{SHOWN}to_color"] = colors
+        write_tensors(self._checkpoint, tensors, {"step": str(done)})
 
     # ---- A step ---------------------------------------------------------------------
 

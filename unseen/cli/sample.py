@@ -90,7 +90,9 @@ class Sample:
     path: Path | None = None
     """Cameras of the views instead, in the order in which they are sampled: a
     transforms.json, such as `unseen export --format cameras` writes. The object stands
-    in the unit sphere at the origin, z up, and the image is seen from azimuth 0."""
+    in the unit sphere at the origin, z up, and the image is seen from azimuth 0. Of
+    models that sample scenes, where these are going to be seen: DFM of RealEstate10K
+    and CO3D needs it, and completes a scene at the last camera."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes the GPU where there is one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -133,11 +135,10 @@ class Sample:
                         "--noise-level and --hidden."
                     )
                 written = write_views(self, model, shown, out, progress)
-            elif self.views is not None or self.path is not None:
+            elif self.views is not None:
                 raise UserError(
                     f"{self.model} samples scenes, which can be seen from anywhere: "
-                    "leave out --views and --path, or choose the --frames of the "
-                    "videos."
+                    "leave out --views, or choose the --frames of the videos."
                 )
             else:
                 written = self._write_scenes(model, shown, out, progress)
@@ -153,8 +154,11 @@ class Sample:
         progress: rich.progress.Progress,
     ) -> list[Path]:
         """Sample scenes, write them, and return what was written."""
+        from unseen.cli.sample_views import hash_cameras
+        from unseen.export.camera_paths import read_cameras
         from unseen.export.result import ResultOptions, write_results
 
+        cameras = None if self.path is None else read_cameras(self.path)
         scenes = model.sample_scenes(
             self.image,
             num=self.num,
@@ -166,14 +170,18 @@ class Sample:
             progress=Bar(progress, "Sampling scenes").report,
             noise_level=self.noise_level,
             hidden=self.hidden,
+            cameras=cameras,
         )
         noun = "scene" if len(scenes) == 1 else "scenes"
         title = f"{self.subject}: {len(scenes)} {noun}"
+        given = {} if cameras is None else {"cameras_sha256": hash_cameras(cameras)}
+        origin = self.origin(out, title, {"num": len(scenes), **given})
+        origin = dataclasses.replace(origin, provenance={**origin.provenance, **given})
         return write_results(
             out,
             scenes,
             shown,
-            self.origin(out, title, {"num": len(scenes)}),
+            origin,
             ResultOptions(
                 self.size, self.frames, fov=self.fov, elevation=self.elevation
             ),

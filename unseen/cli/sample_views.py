@@ -37,7 +37,7 @@ def write_views(
     cameras = _choose_cameras(sample, model, given)
     determining = {
         "views": len(cameras),
-        "cameras_sha256": _hash_cameras(cameras),
+        "cameras_sha256": hash_cameras(cameras),
         "weights_sha256": _hash_weights(model),
     }
     asked = sample.origin(out, "", {}).provenance
@@ -101,8 +101,8 @@ def _hash_weights(model: Model) -> str:
     return digest.hexdigest()
 
 
-def _hash_cameras(cameras: Cameras) -> str:
-    """Where the views are: a path's file may change meanwhile."""
+def hash_cameras(cameras: Cameras) -> str:
+    """Where views (view,) are: a path's file may change meanwhile."""
     parts = (cameras.extrinsics, cameras.intrinsics, cameras.near, cameras.far)
     digest = hashlib.sha256()
     for part in parts:

@@ -23,13 +23,16 @@ class View:
     """Look at scenes in the browser, or sample them there.
 
     Of a folder that `unseen sample` or `unseen demo` has written, and of a scene's
-    file, the scenes are shown. Of a model, the page takes a picture, shows how its
-    scenes are made step by step, and lets one keep, discard and download them.
+    file, the scenes are shown. Of the folder OUT.run of `unseen distill`, the scene of
+    the last checkpoint is, and again when there is a newer one. Of a model, the page
+    takes a picture, shows how its scenes are made step by step, and lets one keep,
+    discard and download them.
     Needs the extra `viewer`: pip install 'unseen[viewer]'.
     """
 
     target: tyro.conf.Positional[str]
-    """Folder of results, scene file, name of a bundled model, or a model's folder."""
+    """Folder of results, scene file, folder of a distillation that is under way, name
+    of a bundled model, or a model's folder."""
     port: int = 8080
     """Port of the page."""
     host: str = "127.0.0.1"
@@ -64,18 +67,23 @@ def open_target(target: str) -> Exhibition:
     Raises:
         UserError: it is neither, or cannot be read.
     """
+    from unseen.cli.view_run import open_run
+    from unseen.distillation.run_folder import is_run_folder
     from unseen.viewer.opening import is_result_folder, open_results, open_scene
 
     path = Path(target)
     if path.is_file():
         return open_scene(path)
     if path.is_dir():
+        if is_run_folder(path):
+            return open_run(path)
         if is_result_folder(path):
             return open_results(path)
         if not any((path / name).is_file() for name in MODEL_FILES):
             raise UserError(
                 f"{path} holds neither scenes nor a model: name a folder that `unseen "
-                "sample` has written, or the `model` folder of a training run."
+                "sample` has written, the .run folder of `unseen distill`, or the "
+                "`model` folder of a training run."
             )
     elif path.suffix == ".safetensors":
         raise UserError(f"{path} does not exist: name a scene file.")
@@ -95,4 +103,5 @@ def _open_model(target: str) -> Exhibition:
             f"the model {target} samples views and no scenes: name a model that "
             "samples scenes, such as vehicles-64."
         )
-    return Exhibition(Path(target).name, model=model, example=example_images()[0])
+    title, example = Path(target).name, example_images()[0]
+    return Exhibition(title, model=model, example=example, model_name=target)

@@ -254,6 +254,11 @@ class DFM(SceneMethod):
 
     # ---- Sampling -------------------------------------------------------------------
 
+    @property
+    def needs_cameras(self) -> bool:
+        """Whether `sample_scene` must be told where to complete a scene."""
+        return not self.config.sampling.azimuths
+
     def sample_scene(
         self,
         context: Views,
@@ -274,8 +279,8 @@ class DFM(SceneMethod):
             targets = cameras[:, -1:]
         else:
             raise UserError(
-                "this model does not know where to complete the scene: give cameras, "
-                "or azimuths around an object."
+                "this model does not know where to complete the scene: name a file of "
+                "cameras with --path (in Python, give `cameras`)."
             )
         return self.complete(context, targets, seeds, config, on_step)
 

@@ -130,12 +130,17 @@ def _spread_at(
     # About the path of a ray through a Gaussian.
     length = 3 * gaussians.covariances.diagonal(dim1=-2, dim2=-1).mean(-1).sqrt()
     colors = []
-    for scene in (sample.scene for sample in samples):
+    for sample in samples:
+        scene, own = sample.scene, sample.gaussians
         if isinstance(scene, FieldScene):
             points = gaussians.centers.to(scene.bounds().device)
             density, color = (x.cpu() for x in scene.evaluate(points))
             opacity = 1 - torch.exp(-density * length)
-            colors.append(_over_white(color.T[:, None], opacity[None]))
+        elif own is not None:
+            opacity, color = own.evaluate(gaussians.centers)
+        else:
+            continue  # Neither: a light field says nothing about points.
+        colors.append(_over_white(color.T[:, None], opacity[None]))
     return _spread_colors(torch.stack(colors))[:, 0].T
 
 

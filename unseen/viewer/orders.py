@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from unseen import __version__
 from unseen.errors import UserError
+from unseen.geometry.cameras import Cameras, turn_cameras
 from unseen.geometry.views import Views
 from unseen.scenes.scene import Scene
 from unseen.viewer.sample import Sample
@@ -35,15 +40,30 @@ class Order:
     guidance: float | None
     fov: float
     elevation: float
+    model: str | None = None
+    """What the command line calls the model."""
+    target: float | None = None
+    """Azimuth in degrees, the picture's being 0, where a model that must be told so
+    completes the scene."""
+
+    def cameras(self, given: Views | None) -> Cameras | None:
+        """Where scenes are completed (1,), if the model is to be told."""
+        if self.target is None or given is None:
+            return None
+        azimuth = torch.tensor([math.radians(self.target)])
+        return turn_cameras(given.cameras[0], azimuth)
 
     def provenance(self) -> dict[str, Any]:
         """What determines the scenes, as `unseen sample` writes it."""
-        given = {}
+        given: dict[str, Any] = {}
         if self.upload is not None:
             digest = hashlib.sha256(self.upload.content).hexdigest()
             given = {"image_sha256": digest}
-        names = ("seed", "steps", "guidance", "fov", "elevation")
-        return {**given, **{n: getattr(self, n) for n in names}}
+        names = ("model", "seed", "steps", "guidance", "fov", "elevation")
+        own = {name: getattr(self, name) for name in names}
+        if self.target is not None:
+            given["target_azimuth"] = self.target
+        return {**given, **own, "unseen": __version__}
 
 
 @contextlib.contextmanager

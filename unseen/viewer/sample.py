@@ -37,17 +37,21 @@ class Sphere:
 class Sample:
     """A scene with its name, and the input (1,) that it was made from, if known.
 
-    `provenance` is written into the scene's file when it is downloaded.
+    `provenance` is written into the scene's file when it is downloaded. `place` is
+    where the view turns around, for a scene that is still growing.
     """
 
     name: str
     scene: Scene
     given: Views | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    place: Sphere | None = None
 
     @functools.cached_property
     def sphere(self) -> Sphere:
         """From the depth range of the input camera, or else from the scene's box."""
+        if self.place is not None:
+            return self.place
         if self.given is not None:
             camera = self.given.cameras
             radius = 0.5 * float(camera.far[0] - camera.near[0])

@@ -25,6 +25,8 @@ PREVIEW = 192
 """Pixels: the input as the panel shows it."""
 MOST = 16
 """Scenes that can be asked for at once."""
+NEXT_VIEW = 30.0
+"""Degrees: far enough to see something new, near enough to see the same."""
 
 
 class SamplingPanel:
@@ -98,6 +100,16 @@ class SamplingPanel:
                 step=1.0,
                 hint="By how much the camera looked down on the object.",
             )
+            self._target = gui.add_number(
+                "Complete at (°)",
+                NEXT_VIEW,
+                min=-180.0,
+                max=180.0,
+                step=5.0,
+                hint="Azimuth of the view that is sampled; the picture's is 0. What is "
+                "seen from there, and not in the picture, is made up.",
+                visible=model.needs_cameras,
+            )
             self._start = gui.add_button("Sample", disabled=self._needs_picture)
             self._stop = gui.add_button("Stop", color="red", visible=False)
             self._progress = gui.add_progress_bar(0, visible=False)
@@ -166,6 +178,8 @@ class SamplingPanel:
             float(self._guidance.value) or None,
             float(self._fov.value),
             float(self._elevation.value),
+            self._studio.exhibition.model_name,
+            float(self._target.value) if self._model.needs_cameras else None,
         )
         self._set_running(True)
         self._job = Job(lambda job: self._work(job, order), self._say_waiting)
@@ -241,6 +255,7 @@ class SamplingPanel:
                 order.fov,
                 order.elevation,
                 on_step=report,
+                cameras=order.cameras(given),
             )
         view.show_samples(kept + order_samples(order, scenes, given, kept))
         return len(scenes)

@@ -8,11 +8,13 @@ import importlib.util
 import io
 import socket
 import threading
+import traceback
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from unseen.errors import UserError
+from unseen.viewer.sample import Sample
 from unseen.viewer.sampling_panel import SamplingPanel
 from unseen.viewer.studio import Exhibition, Studio
 from unseen.viewer.view_panel import ViewPanel
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 LOCAL = "127.0.0.1"
 """The address that no other machine can reach."""
 PORTS_TRIED = 50
+ASKED_AGAIN = 2.0
+"""Seconds between questions for newer samples, where they may come."""
 
 
 def check_viser() -> None:
@@ -81,6 +85,7 @@ class Viewer:
         self._studio = Studio(exhibition)
         self._visits: dict[int, _Visit] = {}
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         with _quiet():
             self._server = viser.ViserServer(
                 host, port, label=exhibition.title, verbose=False
@@ -94,6 +99,28 @@ class Viewer:
         self._server.on_client_connect(self._welcome)
         self._server.on_client_disconnect(self._part)
         self.address = f"http://{host}:{self._server.get_port()}"
+        if exhibition.newer is not None:
+            follow = threading.Thread(
+                target=self._follow, args=(exhibition.newer,), daemon=True
+            )
+            follow.start()
+
+    def _follow(self, newer: Callable[[], Sequence[Sample] | None]) -> None:
+        """Show everybody what is newer than what they see."""
+        while not self._closing.wait(ASKED_AGAIN):
+            try:
+                samples = newer()
+                if samples is None:
+                    continue
+                # First for those who come now, then for those who are there.
+                self._studio.replace(samples)
+                with self._lock:
+                    visits = list(self._visits.values())
+                for visit in visits:
+                    visit.show(samples)
+            except Exception:
+                # A bug in one scene must not keep the next ones away.
+                traceback.print_exc()
 
     def _welcome(self, client: viser.ClientHandle) -> None:
         if not self._is_own_page(client):
@@ -121,6 +148,7 @@ class Viewer:
 
     def close(self) -> None:
         """Stop sampling, send everybody away, free the port."""
+        self._closing.set()
         with self._lock:
             visits = list(self._visits.values())
         for visit in visits:
@@ -163,6 +191,10 @@ class _Visit:
 
     def start(self) -> None:
         self._view.start()
+
+    def show(self, samples: Sequence[Sample]) -> None:
+        """Replace what is on show."""
+        self._view.show_samples(samples)
 
     def close(self) -> None:
         """A client that leaves takes its sampling job along."""

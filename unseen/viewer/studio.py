@@ -17,13 +17,17 @@ from unseen.viewer.sample import Sample
 class Exhibition:
     """What a viewer is opened with: samples, or a model that makes some, or both.
 
-    `example` is a picture to try a model with.
+    `example` is a picture to try a model with; `model_name` is what the command line
+    calls the model, which is written into its scenes' files. `newer` is asked now and
+    then for samples that take the place of all others; None where there are none.
     """
 
     title: str
     samples: Sequence[Sample] = ()
     model: Model | None = None
     example: Path | None = None
+    model_name: str | None = None
+    newer: Callable[[], Sequence[Sample] | None] | None = None
 
 
 class Studio:
@@ -54,6 +58,11 @@ class Studio:
         with self._lock:
             if sample in self._kept:
                 self._kept.remove(sample)
+
+    def replace(self, samples: Sequence[Sample]) -> None:
+        """Show other samples to clients that come later."""
+        with self._lock:
+            self._kept = list(samples)
 
     def refine(self, sample: Sample, then: Callable[[], None]) -> None:
         """Make the fine Gaussians of a sample in the background, once."""
