@@ -135,7 +135,7 @@ PRESETS: dict[str, Preset] = {
             snr_range=(1.0, 10.0),
             target_pixels=768,
             other_pixels=256,
-            sampling=SampleConfig(num_steps=30, guidance=1.0, eta=1.0),
+            sampling=SampleConfig(num_steps=6, guidance=1.0, eta=1.0, start=0.75),
         ),
         _OBJECTS_TRAINING,
         num_context=2,
