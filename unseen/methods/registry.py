@@ -128,7 +128,7 @@ PRESETS: dict[str, Preset] = {
         description="One image of an object of any kind to 3D scenes at 64x64.",
     ),
     # Held-out, after 94,000 examples: input 29.1 dB, best of 8 samples 18.2 dB on novel
-    # views (deterministic 19.1 dB); see docs/models/vehicles-64.md.
+    # views (deterministic 19.3 dB); see docs/models/vehicles-64.md.
     "vehicles-64": Preset(
         DFMConfig(
             dataclasses.replace(_SMALL_FRUSTUM, detail=0.4, trust=2.0),
