@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -226,3 +228,25 @@ def test_a_model_of_objects_needs_no_picture(monkeypatch: pytest.MonkeyPatch) ->
     assert "image_sha256" not in view.samples[0].provenance
     assert not controls["Sample"].disabled
     desk.studio.close()
+
+
+ENDS_WHILE_IT_DRAWS = """
+    from tests.viewer.balls import ball_samples
+    from tests.viewer.client import Client
+    from unseen.viewer.session import Session
+    from unseen.viewer.studio import Exhibition, Studio
+    import atexit
+
+    session = Session(Client(), Studio(Exhibition("balls", ball_samples())))
+    session.start()
+    # What was registered last is called first: the thread has ended by now.
+    atexit._run_exitfuncs()
+    print("drawing" if session._thread.is_alive() else "ended", session._closed)
+"""
+
+
+def test_the_end_of_the_process_waits_for_the_drawing() -> None:
+    # A thread that is inside of torch when Python ends aborts the process.
+    command = [sys.executable, "-c", textwrap.dedent(ENDS_WHILE_IT_DRAWS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split()) == (0, ["ended", "True"])

@@ -99,11 +99,12 @@ class Viewer:
         self._server.on_client_connect(self._welcome)
         self._server.on_client_disconnect(self._part)
         self.address = f"http://{host}:{self._server.get_port()}"
+        self._following: threading.Thread | None = None
         if exhibition.newer is not None:
-            follow = threading.Thread(
+            self._following = threading.Thread(
                 target=self._follow, args=(exhibition.newer,), daemon=True
             )
-            follow.start()
+            self._following.start()
 
     def _follow(self, newer: Callable[[], Sequence[Sample] | None]) -> None:
         """Show everybody what is newer than what they see."""
@@ -153,6 +154,8 @@ class Viewer:
             visits = list(self._visits.values())
         for visit in visits:
             visit.close()
+        if self._following is not None:
+            self._following.join()
         self._studio.close()
         with _quiet():
             self._server.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import math
 import threading
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 REST = 0.25
 """Seconds without news after which the camera counts as resting."""
+LONGEST_DRAWING = 60.0
+"""Seconds that the end of the process waits for a drawing."""
 LEVELS = (0.125, 0.35, 1.0)
 """Sizes of the successive exact renderings, in parts of the browser's picture."""
 LARGEST = 720
@@ -98,11 +101,18 @@ class Session:
         self._client.camera.on_update(lambda _: self._changed.set())
         self._changed.set()
         self._thread.start()
+        # A thread that is inside of torch when Python ends takes the process down.
+        atexit.register(self.finish)
 
     def close(self) -> None:
         """Draw no more."""
         self._closed = True
         self._changed.set()
+
+    def finish(self) -> None:
+        """Draw no more, and wait for the drawing that is under way."""
+        self.close()
+        self._thread.join(LONGEST_DRAWING)
 
     @property
     def display(self) -> Display:
@@ -146,6 +156,12 @@ class Session:
     # ---- The drawing thread ---------------------------------------------------------
 
     def _loop(self) -> None:
+        try:
+            self._draw_changes()
+        finally:
+            atexit.unregister(self.finish)
+
+    def _draw_changes(self) -> None:
         while not self._closed:
             self._changed.wait()
             self._changed.clear()
