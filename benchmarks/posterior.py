@@ -1,4 +1,4 @@
-"""What choices of the bundled model are worth: trust, start, steps, and low noise.
+"""What choices of the bundled model are worth: trust, steps, and low noise.
 
     python -m benchmarks.posterior --data data/trucks data/cars [--objects 4]
 
@@ -22,6 +22,7 @@ from rich.table import Table
 import unseen
 from unseen.data.dataset import PosedDataset
 from unseen.data.formats import open_dataset
+from unseen.diffusion.schedules import unsqueeze_like
 from unseen.encoders.frustum import FrustumSceneModel
 from unseen.evaluation.held_out import PosteriorSettings, Subject, observe
 from unseen.evaluation.posterior import measure
@@ -43,9 +44,7 @@ class Benchmark:
     """Scenes per object."""
     trust: tuple[float, ...] = (0.0, 1.0, 2.0)
     """Values of `FrustumConfig.trust` to compare; none leaves the table out."""
-    start: tuple[float, ...] = (1.0, 0.8, 0.6)
-    """Values of `SampleConfig.start` to compare."""
-    steps: tuple[int, ...] = (30, 20, 10)
+    steps: tuple[int, ...] = (30, 12, 6)
     """Values of `SampleConfig.num_steps` to compare."""
     times: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 0.8)
     """Noise levels to compare."""
@@ -54,7 +53,7 @@ class Benchmark:
         method = unseen.load(self.model).method
         assert isinstance(method, DFM)
         datasets = [open_dataset(path, "test") for path in self.data]
-        for name in ("trust", "start", "steps"):
+        for name in ("trust", "steps"):
             if getattr(self, name):
                 rich.print(self._sampled(method, datasets, name))
         with torch.no_grad():
@@ -81,8 +80,7 @@ class Benchmark:
             if what == "trust":
                 network.config = dataclasses.replace(scene, trust=value)
             else:
-                field = {"start": "start", "steps": "num_steps"}[what]
-                sampling = dataclasses.replace(config.sampling, **{field: value})
+                sampling = dataclasses.replace(config.sampling, num_steps=value)
                 method.config = dataclasses.replace(config, sampling=sampling)
             found = measure(observe(subject, datasets, settings))
             table.add_row(f"{value:g}", *(f"{getattr(found, n):.2f}" for n in names))
@@ -103,11 +101,11 @@ class Benchmark:
         state = method.model.encode_context(given)
         condition = method.model.condition(state, target.cameras, target.size)
         denoise = method.model.denoiser(state, condition, target.cameras, target.size)
-        x_0 = target.images[:, 0]
+        x_0 = target.images
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(x_0.shape, generator=generator)
         assert target.masks is not None
-        share = (target.masks > 0.5).to(x_0).expand_as(x_0)
+        share = (target.masks > 0.5).to(x_0)[:, :, None].expand_as(x_0)
 
         def error(images: torch.Tensor) -> str:
             return f"{float(((images - x_0).square() * share).sum() / share.sum()):.4f}"
@@ -115,7 +113,7 @@ class Benchmark:
         for t in self.times:
             level = torch.full((len(x_0),), t)
             x_t = method.schedule.add_noise(x_0, noise, level)
-            alpha = method.schedule.alpha(level)[:, None, None, None]
+            alpha = unsqueeze_like(method.schedule.alpha(level), x_0)
             table.add_row(f"{t:g}", error(denoise(x_t, level)[0]), error(x_t / alpha))
         return table
 

@@ -75,7 +75,7 @@ class Benchmark:
         condition = method.model.condition(state, camera, size)
         fast = method.model.denoiser(state, condition, camera, size)
         slow = plain_denoiser(method.model, state, condition, camera, size)
-        x_t, t = torch.randn(SCENES, 3, *size), torch.full((SCENES,), 0.5)
+        x_t, t = torch.randn(SCENES, 1, 3, *size), torch.full((SCENES,), 0.5)
         with FlopCounterMode(display=False) as counter:
             fast(x_t, t)
         seconds = _time(lambda: fast(x_t, t))

@@ -313,8 +313,7 @@ class Model:
     @property
     def needs_cameras(self) -> bool:
         """Whether it must be told where a scene is going to be seen, to complete it."""
-        # Only some methods of scenes have such models.
-        return getattr(self.method, "needs_cameras", False)
+        return isinstance(self.method, SceneMethod) and self.method.needs_cameras
 
     def _number(self, num: int | None, num_context: int) -> int:
         """How many samples are made of so many views where `num` are asked for."""

@@ -107,6 +107,15 @@ def test_without_cameras_the_flag_is_named(folder: Path, monkeypatch, capsys) ->
     assert list(Path().iterdir()) == []
 
 
+def test_a_path_for_a_model_that_needs_none_is_refused(
+    folder: Path, monkeypatch, capsys
+) -> None:
+    more = ["--path", str(folder / "path.json"), "--model", "vehicles-64"]
+    assert run(monkeypatch, folder, *more) == 2
+    assert "vehicles-64 completes its scenes by itself" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
+
+
 def test_the_viewer_completes_a_scene_beside_the_picture(folder: Path) -> None:
     model = unseen.load(folder / "model")
     assert model.needs_cameras

@@ -9,7 +9,6 @@ import torch
 
 from unseen.data.cameras import object_cameras
 from unseen.data.procedural import make_object
-from unseen.diffusion.samplers import ddim
 from unseen.encoders.frustum import FrustumConfig
 from unseen.encoders.scene_model import plain_denoiser
 from unseen.geometry.cameras import Cameras
@@ -309,30 +308,3 @@ def test_training_may_noise_several_targets() -> None:
     for _ in range(6):
         assert torch.isfinite(dfm.loss(example, generator).total)
     assert set(seen) == {1, 2}
-
-
-@pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_sampling_may_start_from_the_deterministic_rendering(
-    guidance: float, monkeypatch
-) -> None:
-    dfm, views = make_dfm(), make_views()
-    seen = {}
-
-    def spy(denoise, x_t, schedule, times, **more):
-        seen.update(x_t=x_t, times=times)
-        return ddim(denoise, x_t, schedule, times, **more)
-
-    monkeypatch.setattr("unseen.methods.dfm.ddim", spy)
-    cameras = views.cameras[:, 1:2]
-    options = SampleConfig(3, guidance, temperature=0.0, start=0.5)
-    dfm.complete(views[:, :1], cameras, [0, 1], options)
-    torch.testing.assert_close(seen["times"], torch.tensor([3, 2, 1, 0]) / 6)
-    # Without noise it is the mean, as far as the noise level leaves it.
-    mean = dfm.reconstruct(views[:, :1]).render(cameras, SIZE).color
-    low, high = (2 * mean - 1).min() / 2**0.5, (2 * mean - 1).max() / 2**0.5
-    assert seen["x_t"].shape == mean.shape
-    assert low - 0.05 <= seen["x_t"].min() and seen["x_t"].max() <= high + 0.05
-    assert (seen["x_t"] * 2**0.5 - (2 * mean - 1)).abs().mean() < 0.1
-
-    dfm.complete(views[:, :1], cameras, [0, 1], dataclasses.replace(options, start=1.0))
-    assert not seen["x_t"].any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.viewer.balls import ball_samples
+from tests.viewer.browsing import open_browser, open_playwright
 from unseen.viewer.legend import describe_speed, frame_counter, legend
 from unseen.viewer.modes import Mode
 from unseen.viewer.server import is_own_origin
@@ -52,3 +53,23 @@ def test_the_panel_explains_every_mode_and_both_speeds() -> None:
     # It stands in an attribute.
     script = frame_counter().split('onerror="')[1].split('">')[0]
     assert '"' not in script and "requestAnimationFrame" in script
+
+
+def test_the_browser_counts_its_frames_while_the_mouse_is_down() -> None:
+    with open_playwright() as playwright, open_browser(playwright) as browser:
+        tab = browser.new_page()
+        tab.set_content("<canvas width=99 height=99></canvas><div></div>")
+        # As the panel does it: HTML that is put into a page that is there.
+        tab.evaluate(
+            "x => document.querySelector('div').innerHTML = x", frame_counter()
+        )
+        shown = tab.locator(".unseen-browser-fps")
+        tab.mouse.move(50, 50)
+        tab.wait_for_timeout(800)
+        assert shown.inner_text() == "–"
+        tab.mouse.down()
+        tab.wait_for_function(
+            "/^[0-9]+$/.test(document.querySelector('span').innerText)"
+        )
+        tab.mouse.up()
+        assert int(shown.inner_text()) > 0

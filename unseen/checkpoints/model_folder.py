@@ -106,7 +106,7 @@ def load_model(
     networks = method.large_networks()
     if not networks and (offload or precision != "float32"):
         raise UserError(
-            f"{config['method']} has no networks of latent diffusion, which alone can "
+            f"{method.title} has no networks of latent diffusion, which alone can "
             "have another precision or be offloaded: leave out both."
         )
     if offload and torch.device(device).type == "cpu":

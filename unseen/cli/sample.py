@@ -90,9 +90,8 @@ class Sample:
     path: Path | None = None
     """Cameras of the views instead, in the order in which they are sampled: a
     transforms.json, such as `unseen export --format cameras` writes. The object stands
-    in the unit sphere at the origin, z up, and the image is seen from azimuth 0. Of
-    models that sample scenes, where these are going to be seen: DFM of RealEstate10K
-    and CO3D needs it, and completes a scene at the last camera."""
+    in the unit sphere at the origin, z up, and the image is seen from azimuth 0. DFM of
+    RealEstate10K and CO3D needs it, and completes its scenes at the last camera."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes the GPU where there is one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -139,6 +138,11 @@ class Sample:
                 raise UserError(
                     f"{self.model} samples scenes, which can be seen from anywhere: "
                     "leave out --views, or choose the --frames of the videos."
+                )
+            elif self.path is not None and not model.needs_cameras:
+                raise UserError(
+                    f"{self.model} completes its scenes by itself: leave out --path "
+                    "(`unseen export` renders scenes along one)."
                 )
             else:
                 written = self._write_scenes(model, shown, out, progress)

@@ -20,7 +20,6 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from unseen.diffusion.guidance import classifier_free, dynamic_threshold
 from unseen.diffusion.noise import PerSampleNoise
@@ -88,12 +87,6 @@ class SampleConfig:
 
     temperature: float = 1.0
     """Factor on the initial noise."""
-
-    start: float = 1.0
-    """The noise level at which sampling starts. Below 1 it starts from the noisy
-    deterministic rendering instead of from noise alone (SDEdit, Meng et al. 2022):
-    what is decided at higher levels, the coarse, is then nearer to the mean, and what
-    is decided below, the fine, is as sharp."""
 
     threshold: float | None = None
     """Percentile of Imagen's dynamic thresholding (the authors use 0.95)."""
@@ -256,7 +249,6 @@ class DFM(SceneMethod):
 
     @property
     def needs_cameras(self) -> bool:
-        """Whether `sample_scene` must be told where to complete a scene."""
         return not self.config.sampling.azimuths
 
     def sample_scene(
@@ -374,16 +366,12 @@ class DFM(SceneMethod):
                 x_0 = dynamic_threshold(x_0, options.threshold)
             return x_0.clamp(-1, 1)
 
-        times = times_uniform(options.num_steps, options.start).to(context.images)
+        times = times_uniform(options.num_steps).to(context.images)
         shape = (*cameras.shape, *context.images.shape[2:])
         start = noise(context.images.new_empty(shape)) * options.temperature
-        start = start * self.schedule.sigma(times[0])
-        if options.start < 1:
-            mean = _resize(condition.color[:batch], context.size)
-            start = start + self.schedule.alpha(times[0]) * (2 * mean - 1)
         x_0 = ddim(
             denoise,
-            start,
+            start * self.schedule.sigma(times[0]),
             self.schedule,
             times,
             eta=options.eta,
@@ -395,14 +383,6 @@ class DFM(SceneMethod):
             # inferred once more from the guided image (the authors leave it out).
             denoise(x_0, times[-1].expand(batch))
         return 0.5 * (x_0 + 1), scenes[0][:batch]
-
-
-def _resize(
-    images: Float[Tensor, "batch view 3 *small"], size: tuple[int, int]
-) -> Float[Tensor, "batch view 3 *size"]:
-    """Bilinearly, to (height, width) `size`."""
-    found = functional.interpolate(images.flatten(0, 1), size, mode="bilinear")
-    return found.unflatten(0, images.shape[:2])
 
 
 def _signed(views: Views, kept: Float[Tensor, "batch"] | None = None) -> Views:

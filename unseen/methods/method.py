@@ -85,7 +85,8 @@ class Method(nn.Module, abc.ABC):
         """Make of the training data what the loss needs, before the first step.
 
         What takes long is kept in `folder`, where a second call finds it again.
-        `on_progress` gets the scenes done and to do. Most methods need nothing.
+        `on_progress` gets the scenes done and to do. Most methods need nothing. All
+        processes of a training call it together: what it writes must allow that.
         """
 
     def varies(self, num_context: int) -> bool:
@@ -200,6 +201,12 @@ OnStep = Callable[[int, int, Scene], None]
 
 class SceneMethod(Method):
     """A method whose samples are scenes."""
+
+    @property
+    def needs_cameras(self) -> bool:
+        """Whether `sample_scene` must be told where scenes are going to be seen, to
+        know where to complete them."""
+        return False
 
     @abc.abstractmethod
     def sample_scene(

@@ -127,15 +127,15 @@ PRESETS: dict[str, Preset] = {
         num_target=2,
         description="One image of an object of any kind to 3D scenes at 64x64.",
     ),
-    # Held-out, after 94,000 examples: input 29.1 dB, best of 8 samples 18.2 dB on novel
-    # views (deterministic 19.3 dB); see docs/models/vehicles-64.md.
+    # Held-out, after 118,000 examples: input 30.1 dB, best of 8 samples 18.8 dB on
+    # novel views (deterministic 19.3 dB); see docs/models/vehicles-64.md.
     "vehicles-64": Preset(
         DFMConfig(
             dataclasses.replace(_SMALL_FRUSTUM, detail=0.4, trust=2.0),
             snr_range=(1.0, 10.0),
             target_pixels=768,
             other_pixels=256,
-            sampling=SampleConfig(num_steps=6, guidance=1.0, eta=1.0, start=0.75),
+            sampling=SampleConfig(num_steps=6, guidance=1.0, eta=1.0),
         ),
         _OBJECTS_TRAINING,
         num_context=2,

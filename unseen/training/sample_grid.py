@@ -27,9 +27,9 @@ def sample_grid(
     for them itself. The same seed gives the same noise, so that grids of one run can
     be compared.
     """
-    if not method.stochastic:
-        num_samples = 1
     given = example.context[:, : None if method.min_context > 0 else 0]
+    if not method.varies(given.shape[1]):
+        num_samples = 1
     with evaluating(method):
         samples = [
             method.sample(

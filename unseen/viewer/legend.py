@@ -69,23 +69,25 @@ def _hex(color: tuple[float, ...]) -> str:
 
 # Browsers do not report their frame rate, so the page counts itself: frames between
 # pressing and releasing the mouse over the 3D view, when it is redrawn all the time.
-# HTML that is put into a page runs no <script>, but a picture's error handler.
+# HTML that is put into a page runs no <script>, but a picture's error handler, in which
+# a bare `addEventListener` is that of the picture.
 _COUNTER = """
 var span = this.parentElement.querySelector('span'), frames = 0, start = 0, on = false;
 function frame(now) {
   if (!on) return;
   frames += 1;
   if (now - start > 500) {
-    span.textContent = (1000 * frames / (now - start)).toFixed(0);
+    var rate = 1000 * frames / (now - start);
+    span.textContent = rate.toFixed(rate < 10 ? 1 : 0);
     frames = 0; start = now;
   }
   requestAnimationFrame(frame);
 }
-addEventListener('pointerdown', function (event) {
+window.addEventListener('pointerdown', function (event) {
   if (event.target.tagName != 'CANVAS' || on) return;
   on = true; frames = 0; start = performance.now(); requestAnimationFrame(frame);
 }, true);
-addEventListener('pointerup', function () { on = false; }, true);
+window.addEventListener('pointerup', function () { on = false; }, true);
 """
 
 

@@ -100,9 +100,9 @@ class Session:
         self.look()
         self._client.camera.on_update(lambda _: self._changed.set())
         self._changed.set()
-        self._thread.start()
         # A thread that is inside of torch when Python ends takes the process down.
         atexit.register(self.finish)
+        self._thread.start()
 
     def close(self) -> None:
         """Draw no more."""
